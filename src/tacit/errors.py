@@ -1,0 +1,42 @@
+"""The errors a user sees: what was wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TacitError(Exception):
+    """Base of every error that the user can act on; the CLI prints it without a traceback."""
+
+
+class DataError(TacitError):
+    """The data cannot be used as it is (empty, unreadable, NaN, wrong shape, too few samples)."""
+
+
+class ConfigError(TacitError):
+    """An option, a name or a recipe is wrong."""
+
+
+class MissingExtraError(TacitError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str, needed_for: str) -> None:
+        super().__init__(
+            f"{needed_for} needs the package '{package}', which is not installed. "
+            f"Install it with: pip install 'tacit[{extra}]'"
+        )
+
+
+class CollapseError(TacitError):
+    """The representation has collapsed so far that the computation has no meaning."""
+
+
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    """`" Did you mean 'x'?"` for the closest option, or an empty string.
+
+    >>> did_you_mean("simcrl", ["simclr", "byol"])
+    " Did you mean 'simclr'?"
+    """
+    close = difflib.get_close_matches(name, list(options), n=1, cutoff=0.6)
+    return f" Did you mean '{close[0]}'?" if close else ""
