@@ -1,0 +1,192 @@
+"""The run folder: everything that a run is. Nothing else is state."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import tempfile
+import time
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, Any
+
+from tacit.errors import TacitError
+from tacit.recipe import Recipe
+
+PACKAGES = ("tacit", "torch", "lightning", "numpy", "scikit-learn", "pydantic")
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a text file so that readers see the old or the new content, never a part."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        raise TacitError(f"Cannot write '{path}': {error.strerror}.") from error
+
+
+class RunFolder:
+    """Paths, status and lock of one run.
+
+    `recipe.yaml`, `metrics.csv`, `checkpoints/last.ckpt`, `encoder.safetensors` + `encoder.json`,
+    `report.html`, `environment.json`, `status.json`, TensorBoard events.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._lock: IO[str] | None = None
+
+    @classmethod
+    def create(cls, path: str | Path | None, method: str, data: str) -> RunFolder:
+        """A new folder at `path`, or `runs/METHOD-DATA-TIME` below the current folder."""
+        if path is None:
+            stem = data.split(":")[-1].rstrip("/").rsplit("/", 1)[-1] or "data"
+            base = Path("runs") / f"{method}-{stem}-{datetime.now():%Y%m%d-%H%M%S}"
+            path, i = base, 2
+            while path.exists():
+                path, i = base.with_name(f"{base.name}-{i}"), i + 1
+        path = Path(path)
+        if path.exists() and not path.is_dir():
+            raise TacitError(f"'{path}' is a file; a run needs a folder. Choose another --out.")
+        if (path / "recipe.yaml").exists():
+            raise TacitError(
+                f"'{path}' already holds a run. Continue it with `tacit pretrain --resume {path}` "
+                "or choose another --out."
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TacitError(f"Cannot create the run folder '{path}': {error.strerror}.") from error
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """An existing run.
+
+        Raises
+        ------
+        TacitError : there is no run at this path.
+        """
+        run = cls(path)
+        if not run.recipe_path.is_file():
+            raise TacitError(
+                f"'{path}' is not a run folder (it has no recipe.yaml). `tacit runs` lists runs."
+            )
+        return run
+
+    recipe_path = property(lambda self: self.path / "recipe.yaml")
+    metrics_path = property(lambda self: self.path / "metrics.csv")
+    checkpoint_path = property(lambda self: self.path / "checkpoints" / "last.ckpt")
+    status_path = property(lambda self: self.path / "status.json")
+    report_path = property(lambda self: self.path / "report.html")
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the run."""
+        return Recipe.load(self.recipe_path)
+
+    def status(self) -> dict[str, Any]:
+        """State (running, finished, interrupted, failed), step, seconds ...; {} before the start.
+
+        A run that says it is running but whose lock is free was killed.
+        """
+        if not self.status_path.is_file():
+            return {}
+        status: dict[str, Any] = json.loads(self.status_path.read_text(encoding="utf-8"))
+        if status.get("state") == "running" and self._lock is None and not self.is_locked():
+            status["state"] = "killed"
+        return status
+
+    def set_status(self, state: str, **values: Any) -> None:
+        """Record the state; earlier values stay where they are not given."""
+        old = self.status() if self.status_path.is_file() else {}
+        new = {**old, "state": state, "updated": time.time(), **values}
+        write_atomic(self.status_path, json.dumps(new, indent=2) + "\n")
+
+    def is_locked(self) -> bool:
+        """Whether a process is writing to this folder now."""
+        try:
+            with open(self.path / ".lock", "a") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def lock(self) -> None:
+        """Hold the folder for this process until `unlock` or the end of the process.
+
+        Raises
+        ------
+        TacitError : another process holds it.
+        """
+        self._lock = open(self.path / ".lock", "a")  # noqa: SIM115 - held beyond this call
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            self._lock = None
+            raise TacitError(
+                f"Another process is training in '{self.path}'. Wait for it, stop it, or choose "
+                "another --out."
+            ) from None
+
+    def unlock(self) -> None:
+        """Give the folder back."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def write_environment(self, seed: int) -> None:
+        """`environment.json`: what is needed to repeat the run elsewhere."""
+        import torch
+
+        versions = {}
+        for package in PACKAGES:
+            try:
+                versions[package] = version(package)
+            except PackageNotFoundError:
+                versions[package] = "not installed"
+        environment = {
+            "versions": {"python": platform.python_version(), **versions},
+            "platform": platform.platform(),
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+            "seed": seed,
+            "commit": _commit(),
+        }
+        write_atomic(self.path / "environment.json", json.dumps(environment, indent=2) + "\n")
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor()
+
+
+def _commit() -> str | None:
+    """The commit of the user's working folder, read without running git."""
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        head = folder / ".git" / "HEAD"
+        if head.is_file():
+            text = head.read_text().strip()
+            reference = folder / ".git" / text.removeprefix("ref: ")
+            if text.startswith("ref: "):
+                return reference.read_text().strip() if reference.is_file() else None
+            return text
+    return None

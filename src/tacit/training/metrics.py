@@ -1,0 +1,121 @@
+"""metrics.csv: one row a log interval, safe to continue after a crash."""
+
+from __future__ import annotations
+
+import csv
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from tacit.training.module import TrainingModule
+
+EVERY = 10  # steps between rows
+
+
+class MetricsFile:
+    """A CSV file whose columns are fixed by its first row; later rows fill the same columns."""
+
+    def __init__(self, path: Path, columns: list[str]) -> None:
+        self.path, self.columns = path, columns
+
+    def truncate(self, step: int) -> None:
+        """Drop rows beyond `step` (a resumed run writes them again) and a half-written last row."""
+        if not self.path.is_file():
+            return
+        with open(self.path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        if rows:
+            self.columns = [name for name in rows[0] if name is not None]
+        kept = [row for row in rows if _is_whole(row) and int(row["step"]) <= step]
+        temporary = self.path.with_suffix(".csv.tmp")
+        with open(temporary, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self.columns)
+            writer.writeheader()
+            writer.writerows(kept)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self.path)
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Add one row; a value without a column is an error of the caller."""
+        new = not self.path.is_file()
+        with open(self.path, "a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self.columns)
+            if new:
+                writer.writeheader()
+            writer.writerow({key: _number(value) for key, value in row.items()})
+
+
+def _is_whole(row: dict[str, Any]) -> bool:
+    return None not in row and all(value is not None for value in row.values())
+
+
+def _number(value: Any) -> Any:
+    return f"{value:.8g}" if isinstance(value, float) else value
+
+
+def read_metrics(path: Path) -> dict[str, list[Any]]:
+    """Columns of a metrics.csv: numbers as floats, empty cells as None, words as they are."""
+    if not path.is_file():
+        return {}
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if _is_whole(row)]
+    return {name: [_value(row[name]) for row in rows] for name in (rows[0] if rows else {})}
+
+
+def _value(text: str) -> Any:
+    if text == "":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+class MetricsCallback(L.Callback):
+    """Writes loss, its parts, learning rate, speed and the monitor's criteria."""
+
+    def __init__(self, path: Path, monitor_columns: list[str], images_per_step: int) -> None:
+        self.path, self.monitor_columns = path, monitor_columns
+        self.images_per_step = images_per_step
+        self.pending: dict[str, Any] = {}
+        self.speed = 0.0
+        self._file: MetricsFile | None = None
+        self._last = (0, 0.0)
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        MetricsFile(self.path, []).truncate(trainer.global_step)
+        self._last = (trainer.global_step, time.monotonic())
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, i: int
+    ) -> None:
+        assert isinstance(module, TrainingModule)
+        step = trainer.global_step
+        first_step, first_time = self._last
+        if step == first_step or (step % EVERY and not self.pending and not trainer.should_stop):
+            return
+        now = time.monotonic()
+        if step % EVERY == 0 or not self.speed:
+            self.speed = (step - first_step) * self.images_per_step / max(now - first_time, 1e-9)
+            self._last = (step, now)
+        if not trainer.is_global_zero:
+            return
+        row = {
+            "step": step,
+            "epoch": step / module.steps_per_epoch,
+            "seconds": module.seconds,
+            "images_per_second": self.speed,
+            "lr": module.lr,
+            **{name: value.item() for name, value in module.latest.items()},
+        }
+        if self._file is None:
+            self._file = MetricsFile(self.path, [*row, *self.monitor_columns])
+        self._file.append({**row, **self.pending})
+        for logger in trainer.loggers:
+            numbers = {k: v for k, v in {**row, **self.pending}.items() if not isinstance(v, str)}
+            logger.log_metrics(numbers, step)
+        self.pending = {}

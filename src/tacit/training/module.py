@@ -1,0 +1,125 @@
+"""The LightningModule: views, loss, optimiser and progress of one method."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from tacit import distributed
+from tacit.errors import TacitError
+from tacit.methods.base import Batch, Method, Progress
+from tacit.recipe import Recipe
+from tacit.training.optim import build_optimizer
+from tacit.training.schedule import lr_factor
+from tacit.training.stream import RawBatch, seed_of
+
+
+class TrainingModule(L.LightningModule):
+    """Trains a method by a resolved recipe.
+
+    Every random number of a step comes from (seed, step, rank), so a resumed run sees what the
+    uninterrupted one would have seen.
+
+    Parameters
+    ----------
+    method : what is trained.
+    views : raw batch, generator -> list of views.
+    recipe : resolved (total steps or max_time known).
+    total_steps : optimiser steps of the whole run, or None where only time limits it.
+    steps_per_epoch : optimiser steps of one pass over the data.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        views: nn.Module,
+        recipe: Recipe,
+        *,
+        total_steps: int | None,
+        steps_per_epoch: int,
+    ) -> None:
+        super().__init__()
+        self.method, self.views, self.recipe = method, views, recipe
+        self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
+        self.generator: torch.Generator | None = None
+        self.latest: dict[str, Tensor] = {}
+        self._earlier_seconds, self._started = 0.0, time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Training time so far, earlier sessions of a resumed run included."""
+        return self._earlier_seconds + time.monotonic() - self._started
+
+    @property
+    def fraction(self) -> float:
+        """Share of the run that is done: of its steps or of its time, whichever is further."""
+        shares = [0.0]
+        if self.total_steps is not None:
+            shares.append(self.global_step / self.total_steps)
+        if self.recipe.max_time is not None:
+            shares.append(distributed.broadcast_float(self.seconds) / self.recipe.max_time)
+        return min(max(shares), 1.0)
+
+    def on_fit_start(self) -> None:
+        self.generator = torch.Generator(device=self.device)
+        self._started = time.monotonic()
+
+    def training_step(self, raw: RawBatch, batch_index: int) -> Tensor:
+        step, micro = divmod(raw.micro_step, self.recipe.accumulate)
+        if micro == 0:
+            fraction = self.fraction
+            self.method.progress = Progress(step, step // self.steps_per_epoch, fraction)
+            self._set_lr(fraction)
+        assert self.generator is not None
+        seed = seed_of(self.recipe.seed, raw.micro_step, distributed.rank())
+        self.generator.manual_seed(seed)
+        torch.manual_seed(seed)
+        with torch.autocast(self.device.type, enabled=False):
+            views = self.views(raw.samples, self.generator)
+        losses = self.method.training_loss(Batch(views, raw.index))
+        self.latest = {"loss": losses.total.detach()}
+        self.latest.update({name: part.detach() for name, part in losses.parts.items()})
+        if not torch.isfinite(self.latest["loss"]):
+            raise TacitError(
+                f"The loss is {self.latest['loss'].item()} at step {step}. The last good weights "
+                "are in the checkpoint. What usually helps: a lower --lr, longer warm-up "
+                "(--set schedule.warmup=0.1), --set clip_norm=1, or --precision 32."
+            )
+        return losses.total
+
+    def _set_lr(self, fraction: float) -> None:
+        factor = lr_factor(fraction, self.recipe.schedule)
+        for group in self.optimizers().param_groups:  # type: ignore[union-attr]
+            group["lr"] = group["base_lr"] * (1.0 if group["constant_lr"] else factor)
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the first parameter group now."""
+        return float(self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        self.method.before_step()
+
+    def on_train_batch_end(self, outputs: Any, batch: RawBatch, batch_index: int) -> None:
+        if (batch.micro_step + 1) % self.recipe.accumulate == 0:
+            self.method.after_step()
+        if self.fraction >= 1.0:
+            self.trainer.should_stop = True
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return build_optimizer(
+            self.method,
+            self.recipe.optimizer,
+            global_batch=self.recipe.batch_size * distributed.world_size(),
+            constant=self.method.constant_lr_parameters(),
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["tacit"] = {"seconds": self.seconds}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._earlier_seconds = checkpoint["tacit"]["seconds"]
