@@ -27,8 +27,10 @@ class MetricsFile:
             return
         with open(self.path, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        if rows:
-            self.columns = [name for name in rows[0] if name is not None]
+        if not rows:
+            self.path.unlink()
+            return
+        self.columns = [name for name in rows[0] if name is not None]
         kept = [row for row in rows if _is_whole(row) and int(row["step"]) <= step]
         temporary = self.path.with_suffix(".csv.tmp")
         with open(temporary, "w", newline="", encoding="utf-8") as file:
@@ -87,7 +89,10 @@ class MetricsCallback(L.Callback):
         self._last = (0, 0.0)
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        MetricsFile(self.path, []).truncate(trainer.global_step)
+        earlier = MetricsFile(self.path, [])
+        if trainer.is_global_zero:
+            earlier.truncate(trainer.global_step)
+        self._file = earlier if earlier.columns else None
         self._last = (trainer.global_step, time.monotonic())
 
     def on_train_batch_end(

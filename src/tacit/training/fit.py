@@ -1,0 +1,239 @@
+"""Run a recipe: build everything, train, leave a complete run folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from torch import nn
+
+from tacit import distributed
+from tacit.encoders import Encoder, build_encoder, save_encoder, wrap_module
+from tacit.errors import MissingExtraError, TacitError
+from tacit.methods.base import Method
+from tacit.recipe import Recipe
+from tacit.training.checkpoint import CheckpointCallback
+from tacit.training.folder import RunFolder, write_atomic
+from tacit.training.metrics import MetricsCallback
+from tacit.training.module import TrainingModule
+from tacit.training.monitor import MonitorCallback
+from tacit.training.progress import ProgressCallback
+from tacit.training.resolve import resolve, resolve_options, total_steps
+from tacit.training.stream import BatchStream, split_reservoir
+from tacit.views import EvalView, build_views
+
+MONITOR_COLUMNS = (
+    "rankme",
+    "stable_rank",
+    "alpha_req",
+    "feature_std",
+    "uniformity",
+    "total_variance",
+    "health",
+)
+
+
+def _quiet() -> None:
+    """Lightning's own banners and hints are about its API, which tacit's users do not see."""
+    for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
+
+
+def _loggers(recipe: Recipe, folder: Path) -> list[Logger]:
+    loggers: list[Logger] = [TensorBoardLogger(folder, name="", version="tensorboard")]
+    for name in recipe.loggers:
+        try:
+            if name == "wandb":
+                from lightning.pytorch.loggers import WandbLogger
+
+                loggers.append(WandbLogger(project="tacit", name=folder.name, save_dir=folder))
+            else:
+                from lightning.pytorch.loggers import MLFlowLogger
+
+                loggers.append(MLFlowLogger("tacit", run_name=folder.name))
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(name, "track", f"--log {name}") from error
+    return loggers
+
+
+def build_method(
+    method: type[Method], recipe: Recipe, channels: int, encoder: nn.Module | None = None
+) -> Method:
+    """The method of a resolved recipe with freshly initialised weights (by the recipe's seed)."""
+    torch.manual_seed(recipe.seed)
+    assert recipe.image_size is not None
+    assert recipe.encoder is not None
+    network: Encoder
+    if encoder is not None:
+        network = wrap_module(encoder, in_channels=channels, image_size=recipe.image_size)
+    else:
+        network = build_encoder(
+            recipe.encoder,
+            in_channels=channels,
+            image_size=recipe.image_size,
+            **recipe.encoder_options,
+        )
+    return method(network, resolve_options(method, recipe.options, recipe.method))
+
+
+def fit(
+    recipe: Recipe,
+    folder: RunFolder,
+    method: type[Method],
+    source: Any,
+    *,
+    encoder: nn.Module | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> str:
+    """Train by a recipe in a run folder.
+
+    Parameters
+    ----------
+    recipe : complete or with open fields; the folder gets the complete one.
+    folder : where everything is written; locked while this runs.
+    method : the class that the recipe names.
+    source : the data, with `batch`, `shape`, `statistics`.
+    encoder : the user's own network instead of the recipe's.
+    resume : continue from the folder's checkpoint.
+    progress : show a bar.
+
+    Returns
+    -------
+    "finished" or "interrupted".
+
+    Raises
+    ------
+    TacitError : the folder is in use, nothing to resume, loss not finite, disk full, bad input.
+    """
+    _quiet()
+    recipe = recipe if resume else resolve(recipe, method, source)
+    folder.lock()
+    try:
+        return _fit(recipe, folder, method, source, encoder, resume, progress)
+    except BaseException as error:
+        state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        folder.set_status(state, error=f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        folder.unlock()
+
+
+def _fit(
+    recipe: Recipe,
+    folder: RunFolder,
+    method_class: type[Method],
+    source: Any,
+    encoder: nn.Module | None,
+    resume: bool,
+    show: bool,
+) -> str:
+    checkpoint = _checkpoint(folder) if resume else None
+    channels = source.shape[0]
+    mean, std = source.statistics()
+    training, reservoir = split_reservoir(len(source), recipe.monitor.samples, recipe.seed)
+    stream = BatchStream(
+        source,
+        training,
+        batch_size=recipe.batch_size,
+        accumulate=recipe.accumulate,
+        seed=recipe.seed,
+        rank=int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0))),
+        world=recipe.devices * recipe.nodes,
+    )
+    if checkpoint is not None:
+        stream.micro_step = checkpoint["global_step"] * recipe.accumulate
+    assert recipe.image_size is not None
+    size = {"image_size": recipe.image_size, "mean": mean, "std": std}
+    views = build_views(
+        recipe.views, channels=channels, n_views=recipe.n_views, **size, **recipe.views_options
+    )
+    steps = total_steps(recipe, len(training))
+    module = TrainingModule(
+        build_method(method_class, recipe, channels, encoder),
+        views,
+        recipe,
+        total_steps=steps,
+        steps_per_epoch=stream.steps_per_epoch,
+    )
+    if not resume:
+        write_atomic(folder.recipe_path, recipe.to_yaml())
+        folder.write_environment(recipe.seed)
+
+    images = recipe.batch_size * stream.world
+    metrics = MetricsCallback(folder.metrics_path, list(MONITOR_COLUMNS), images)
+    monitor = None
+    if len(reservoir) >= 8:
+        assert recipe.monitor.every is not None
+        monitor = MonitorCallback(
+            source.batch(reservoir), EvalView(**size), recipe.monitor.every, metrics
+        )
+    saver = CheckpointCallback(folder.checkpoint_path, recipe.checkpoint_every)
+    callbacks: list[L.Callback] = [c for c in (monitor, metrics, saver) if c is not None]
+    if show:
+        callbacks.insert(-1, ProgressCallback(metrics, monitor))
+    trainer = L.Trainer(
+        accelerator="auto",
+        devices=recipe.devices,
+        num_nodes=recipe.nodes,
+        strategy="ddp" if stream.world > 1 else "auto",
+        precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
+        max_steps=-1 if steps is None else steps,
+        max_epochs=-1,
+        accumulate_grad_batches=recipe.accumulate,
+        gradient_clip_val=recipe.clip_norm,
+        sync_batchnorm=recipe.sync_batchnorm,
+        use_distributed_sampler=False,
+        logger=_loggers(recipe, folder.path),
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder.path,
+    )
+    folder.set_status("running", pid=os.getpid(), skipped=[list(s) for s in source.skipped])
+    trainer.fit(
+        module,
+        train_dataloaders=stream,
+        ckpt_path=folder.checkpoint_path if resume else None,
+        weights_only=True,
+    )
+    state = "interrupted" if saver.signal is not None else "finished"
+    if distributed.rank() == 0:
+        spec = {"name": recipe.encoder, "options": recipe.encoder_options, **size}
+        if encoder is not None:
+            spec["name"] = "custom"
+        save_encoder(module.method.encoder, folder.path, spec={**spec, "in_channels": channels})
+        folder.set_status(
+            state,
+            step=trainer.global_step,
+            seconds=module.seconds,
+            monitor_seconds=monitor.seconds if monitor else 0.0,
+            health=monitor.health.state if monitor and monitor.health else None,
+            health_message=monitor.health.message if monitor and monitor.health else None,
+            **(monitor.values if monitor else {}),
+        )
+    return state
+
+
+def _checkpoint(folder: RunFolder) -> dict[str, Any]:
+    if not folder.checkpoint_path.is_file():
+        raise TacitError(
+            f"'{folder.path}' has no checkpoint to resume from: it stopped before the first one. "
+            f"Start again with `tacit pretrain --recipe {folder.recipe_path} --out OTHER`."
+        )
+    try:
+        return torch.load(folder.checkpoint_path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:
+        raise TacitError(
+            f"The checkpoint '{folder.checkpoint_path}' cannot be read ({error}). It is damaged or "
+            "not a tacit checkpoint."
+        ) from error

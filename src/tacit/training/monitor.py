@@ -1,0 +1,113 @@
+"""The label-free monitor: is the representation learning, or collapsing?"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from tacit.evaluation.criteria import online_criteria
+from tacit.evaluation.health import CollapseAlarm, Health
+from tacit.training.metrics import MetricsCallback
+from tacit.training.module import TrainingModule
+
+log = logging.getLogger("tacit")
+
+COST = 0.02  # share of the training time that the monitor may take
+
+
+def monitor_interval(samples: int, images_per_step: int, steps: int | None) -> int:
+    """Steps between looks so that they cost about 2 % of the training time, a multiple of 10.
+
+    A training step costs about three forward passes of its views (forward, two backward); a look
+    costs one forward pass of the reservoir. At least ten looks a run, where its steps are known.
+    """
+    wanted = samples / (3 * images_per_step) / COST
+    every = 10 * max(1, -(-int(wanted) // 10))
+    if steps is not None:
+        every = min(every, max(10, steps // 100 * 10))
+    return every
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; every sub-module's mode is restored."""
+    modes = [(child, child.training) for child in module.modules()]
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for child, mode in modes:
+            child.training = mode
+
+
+class MonitorCallback(L.Callback):
+    """Computes the criteria of a held-out reservoir every few steps and rings the alarm.
+
+    Parameters
+    ----------
+    samples : (M, ...) raw samples that are never trained on.
+    view : deterministic evaluation view, raw samples -> network input.
+    every : optimiser steps between looks.
+    metrics : where the values are written.
+    """
+
+    def __init__(
+        self, samples: Tensor, view: nn.Module, every: int, metrics: MetricsCallback
+    ) -> None:
+        self.samples, self.view, self.every, self.metrics = samples, view, every, metrics
+        self.alarm = CollapseAlarm()
+        self.health: Health | None = None
+        self.values: dict[str, float] = {}
+        self.seconds = 0.0
+        self._seen = -1
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if trainer.global_step == 0:
+            self.look(trainer, module)
+            self.metrics.pending = {}  # the untrained level; rows begin with the first step
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, i: int
+    ) -> None:
+        step = trainer.global_step
+        if step != self._seen and (step % self.every == 0 or trainer.should_stop):
+            self.look(trainer, module)
+
+    @torch.no_grad()
+    def embed(self, module: TrainingModule, chunk: int = 256) -> Tensor:
+        """Projections (M, d) of the reservoir in evaluation mode."""
+        with evaluating(module.method):
+            return torch.cat(
+                [
+                    module.method.project(self.view(part.to(module.device))).float()
+                    for part in self.samples.split(chunk)
+                ]
+            )
+
+    def look(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """One measurement: criteria, alarm, log."""
+        assert isinstance(module, TrainingModule)
+        start = time.monotonic()
+        self._seen = trainer.global_step
+        self.values = online_criteria(self.embed(module))
+        was = self.health.state if self.health else "healthy"
+        self.health = self.alarm.update(trainer.global_step, self.values)
+        self.metrics.pending = {**self.values, "health": self.health.state}
+        self.seconds += time.monotonic() - start
+        if "collapse" in self.health.state and self.health.state != was:
+            log.warning(self.health.message)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"alarm": self.alarm.state_dict(), "seconds": self.seconds}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.alarm.load_state_dict(state["alarm"])
+        self.seconds = state["seconds"]

@@ -1,0 +1,88 @@
+"""Fill in what a recipe leaves open, from the method, the data and the machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from tacit.errors import ConfigError, DataError
+from tacit.methods.base import Method
+from tacit.recipe import Recipe, explain
+from tacit.training.monitor import monitor_interval
+from tacit.training.stream import split_reservoir
+
+EPOCHS = 100
+
+
+def bf16_pays() -> bool:
+    """Whether bf16 matrix products are done by this machine's hardware."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(check and check())
+
+
+def resolve_options(method: type[Method], options: dict[str, Any], name: str) -> Any:
+    """The method's validated Config.
+
+    Raises
+    ------
+    ConfigError : an unknown option (with a suggestion) or a value out of range.
+    """
+    try:
+        return method.Config.model_validate(options)
+    except ValidationError as error:
+        raise ConfigError(explain(error, method.Config, f"options of {name}")) from None
+
+
+def resolve(recipe: Recipe, method: type[Method], source: Any) -> Recipe:
+    """A complete recipe: every None that has an answer is answered.
+
+    Raises
+    ------
+    ConfigError : the fields contradict each other.
+    DataError : fewer samples than one batch.
+    """
+    cuda = torch.cuda.is_available()
+    if recipe.batch_size % recipe.accumulate:
+        raise ConfigError(
+            f"batch_size {recipe.batch_size} is not a multiple of accumulate {recipe.accumulate}."
+        )
+    training, _ = split_reservoir(len(source), recipe.monitor.samples, recipe.seed)
+    world = recipe.devices * recipe.nodes
+    if len(training) < recipe.batch_size * world:
+        raise DataError(
+            f"'{recipe.data}' has {len(training)} samples to train on (a tenth is held out for the "
+            f"monitor), fewer than one batch of {recipe.batch_size * world}. Use a smaller "
+            f"--batch-size (at most {len(training) // world}) or more data."
+        )
+    options = resolve_options(method, recipe.options, recipe.method)
+    n_views = recipe.n_views or method.n_views
+    changes: dict[str, Any] = {
+        "options": options.model_dump(),
+        "image_size": recipe.image_size or source.shape[-1],
+        "encoder": recipe.encoder or ("resnet18" if cuda else "small"),
+        "n_views": n_views,
+    }
+    if recipe.precision == "auto":
+        changes["precision"] = "bf16" if bf16_pays() else "32"
+    if recipe.epochs is None and recipe.steps is None and recipe.max_time is None:
+        changes["epochs"] = EPOCHS
+    if recipe.monitor.every is None:
+        steps = total_steps(recipe.changed(changes), len(training))
+        images = recipe.batch_size * n_views
+        changes["monitor"] = {"every": monitor_interval(recipe.monitor.samples, images, steps)}
+    return recipe.changed(changes)
+
+
+def total_steps(recipe: Recipe, n_training: int) -> int | None:
+    """Optimiser steps of the run; None where only `max_time` limits it."""
+    per_epoch = n_training // (recipe.batch_size * recipe.devices * recipe.nodes)
+    limits = []
+    if recipe.steps is not None:
+        limits.append(recipe.steps)
+    if recipe.epochs is not None:
+        limits.append(max(1, round(recipe.epochs * per_epoch)))
+    return min(limits) if limits else None
