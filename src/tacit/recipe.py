@@ -43,7 +43,7 @@ class _Strict(BaseModel):
 
 
 class OptimizerConfig(_Strict):
-    """How parameters are updated; biases and normalisation never get weight decay or LARS scaling."""
+    """How parameters are updated; one-dimensional ones get no weight decay and no LARS scaling."""
 
     name: Literal["sgd", "lars", "adam", "adamw"] = "sgd"
     lr: float = Field(0.06, gt=0, description="learning rate, per 256 samples if scale_lr")
@@ -71,7 +71,7 @@ class MonitorConfig(_Strict):
     """The label-free monitor."""
 
     every: int | None = Field(
-        None, ge=1, description="steps between looks; none: about 2 % of time"
+        None, ge=1, description="steps between looks; null: about 2 % of time"
     )
     samples: int = Field(1024, ge=32, description="size of the held-out reservoir")
 

@@ -1,0 +1,90 @@
+"""The public verbs: pretrain, load, methods."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from tacit.data import open_source
+from tacit.errors import ConfigError
+from tacit.methods.base import Method
+from tacit.options import build_recipe
+from tacit.recipe import Recipe
+from tacit.registry import METHODS
+from tacit.run import Run
+from tacit.training.fit import fit
+from tacit.training.folder import RunFolder
+
+DEFAULT_METHOD = "simclr"
+
+
+def pretrain(
+    method: str | type[Method] = DEFAULT_METHOD,
+    data: Any = "photos",
+    *,
+    out: str | Path | None = None,
+    encoder: str | nn.Module | None = None,
+    recipe: Recipe | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> Run:
+    """Train an encoder without labels.
+
+    Parameters
+    ----------
+    method : name (`tacit methods` lists them), "module:Class", or a Method class.
+    data : source spec (`photos`, `cifar10`, `images:DIR`, ...), array, tensor or source.
+    out : run folder; `runs/METHOD-DATA-TIME` by default.
+    encoder : name (`small`, `resnet18`, `timm:NAME` ...) or the user's own nn.Module.
+    recipe : a complete recipe instead of the method's defaults; `options` are laid over it.
+    progress : show a progress bar.
+    options : recipe fields and method options, for instance `epochs=100, temperature=0.2`.
+
+    Returns
+    -------
+    Run : embed with it, evaluate it, write its report.
+
+    Raises
+    ------
+    ConfigError : unknown name or option (with a suggestion). DataError : unusable data.
+
+    >>> run = pretrain("dcl", "digits", epochs=1)  # doctest: +SKIP
+    """
+    if isinstance(method, type):
+        method = f"{method.__module__}:{method.__qualname__}"
+    module = encoder if isinstance(encoder, nn.Module) else None
+    if isinstance(encoder, str):
+        options["encoder"] = encoder
+    name = data if isinstance(data, str) else getattr(data, "name", "array")
+    if recipe is None:
+        recipe = build_recipe(method, name, options)
+    elif options:
+        raise ConfigError("Give either a recipe or options, not both: recipe.changed({...}).")
+    cls = METHODS.get(recipe.method)
+    source = open_source(
+        data,
+        split=recipe.split,
+        image_size=recipe.image_size,
+        strict=recipe.strict,
+        progress=progress,
+    )
+    folder = RunFolder.create(out, recipe.method, name)
+    fit(recipe, folder, cls, source, encoder=module, progress=progress)
+    return Run(folder.path)
+
+
+def load(path: str | Path) -> Run:
+    """Open a run folder.
+
+    Raises
+    ------
+    TacitError : there is no run at this path.
+    """
+    return Run(path)
+
+
+def methods() -> list[str]:
+    """Names of all methods."""
+    return METHODS.names()

@@ -1,0 +1,72 @@
+"""User words (`temperature=0.2`, `views.crop_scale=...`, `lr=0.1`) to recipe fields."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tacit.errors import ConfigError, did_you_mean
+from tacit.recipe import OptimizerConfig, Recipe
+from tacit.registry import METHODS
+
+SECTIONS = {
+    "optimizer": "optimizer",
+    "schedule": "schedule",
+    "monitor": "monitor",
+    "views": "views_options",
+    "encoder": "encoder_options",
+    "options": "options",
+}
+SHORT = {name: ("optimizer", name) for name in ("lr", "weight_decay", "momentum")}
+SHORT |= {"warmup": ("schedule", "warmup"), "monitor_every": ("monitor", "every")}
+
+
+def place(name: str, value: Any, method_fields: list[str]) -> dict[str, Any]:
+    """The nested recipe change that one user word means.
+
+    >>> place("lr", 0.1, [])
+    {'optimizer': {'lr': 0.1}}
+    >>> place("views.crop_scale", [0.2, 1], [])
+    {'views_options': {'crop_scale': [0.2, 1]}}
+    """
+    section, dot, field = name.partition(".")
+    if dot:
+        if section not in SECTIONS:
+            raise ConfigError(
+                f"There is no section '{section}' in '{name}'.{did_you_mean(section, SECTIONS)} "
+                f"Known: {', '.join(SECTIONS)}."
+            )
+        return {SECTIONS[section]: {field: value}}
+    if name == "optimizer" and isinstance(value, str):
+        return {"optimizer": {"name": value}}
+    if name in method_fields:
+        return {"options": {name: value}}
+    if name in SHORT:
+        outer, inner = SHORT[name]
+        return {outer: {inner: value}}
+    if name in Recipe.model_fields:
+        return {name: value}
+    known = [*method_fields, *SHORT, *Recipe.model_fields]
+    known += [f"optimizer.{field}" for field in OptimizerConfig.model_fields]
+    raise ConfigError(
+        f"There is no option '{name}'.{did_you_mean(name, known)} Options of the method: "
+        f"{', '.join(method_fields) or 'none'}; of every run: {', '.join(Recipe.model_fields)}."
+    )
+
+
+def build_recipe(method: str, data: str, values: dict[str, Any]) -> Recipe:
+    """The method's default recipe with the user's words laid over it.
+
+    Raises
+    ------
+    ConfigError : unknown method or option (with a suggestion), value out of range.
+    """
+    cls = METHODS.get(method)
+    recipe = cls.default_recipe("image")
+    limits = ("epochs", "steps", "max_time")
+    if any(values.get(limit) is not None for limit in limits):
+        recipe = recipe.changed(dict.fromkeys(limits))
+    recipe = recipe.changed({"method": METHODS.name_of(cls), "data": data})
+    for name, value in values.items():
+        if value is not None:
+            recipe = recipe.changed(place(name, value, list(cls.Config.model_fields)))
+    return recipe

@@ -1,0 +1,200 @@
+"""A finished (or interrupted) run: embed, evaluate, report, resume."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tacit.data import ImageSource, open_source
+from tacit.embedding import embed_all
+from tacit.encoders import Encoder, load_encoder
+from tacit.errors import DataError, TacitError
+from tacit.evaluation import evaluate_embeddings
+from tacit.recipe import Recipe
+from tacit.registry import METHODS
+from tacit.training.fit import build_method
+from tacit.training.folder import RunFolder, write_atomic
+from tacit.training.metrics import read_metrics
+from tacit.views import EvalView
+
+
+class Run:
+    """A run folder with its encoder.
+
+    >>> import tacit
+    >>> run = tacit.load("runs/simclr-photos-20260101-120000")  # doctest: +SKIP
+    >>> run.embed("images:./photos").shape  # doctest: +SKIP
+    (1200, 512)
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.folder = RunFolder.open(path)
+        self.path = self.folder.path
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, {self.recipe.method} on {self.recipe.data})"
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The complete recipe."""
+        return self.folder.recipe
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """State, steps, seconds and the last label-free criteria."""
+        return self.folder.status()
+
+    @property
+    def metrics(self) -> dict[str, list[Any]]:
+        """Columns of metrics.csv."""
+        return read_metrics(self.folder.metrics_path)
+
+    @cached_property
+    def _loaded(self) -> tuple[Encoder, dict[str, Any]]:
+        encoder, spec = load_encoder(self.path)
+        return encoder.eval(), spec
+
+    @property
+    def encoder(self) -> Encoder:
+        """The trained encoder, in evaluation mode, a plain nn.Module."""
+        return self._loaded[0]
+
+    @property
+    def view(self) -> EvalView:
+        """Raw samples -> encoder input."""
+        spec = self._loaded[1]
+        return EvalView(image_size=spec["image_size"], mean=spec["mean"], std=spec["std"])
+
+    def open(self, data: Any = None, split: str = "all") -> ImageSource:
+        """A data source at this run's image size; its own data by default."""
+        source = open_source(
+            self.recipe.data if data is None else data,
+            split=split,
+            image_size=self.recipe.image_size,
+            strict=self.recipe.strict,
+        )
+        channels = self._loaded[1]["in_channels"]
+        if source.shape[0] != channels:
+            raise DataError(
+                f"'{source.name}' has {source.shape[0]} channels, but the encoder of {self.path} "
+                f"was trained on {channels}."
+            )
+        return source
+
+    def embed(self, data: Any, *, split: str = "all", batch_size: int = 256) -> np.ndarray:
+        """Embeddings (n, dim) float32 of a spec, an array or a source."""
+        return embed_all(self.encoder, self.view, self.open(data, split), batch_size=batch_size)
+
+    def evaluate(
+        self,
+        protocols: str | Sequence[str] = ("knn", "linear"),
+        *,
+        data: Any = None,
+        train_samples: int | None = None,
+        test_samples: int | None = None,
+        baselines: bool = True,
+    ) -> dict[str, dict[str, float]]:
+        """Labelled protocols on frozen features, beside an untrained encoder and raw pixels.
+
+        Parameters
+        ----------
+        protocols : of `knn`, `linear`, `few-shot`, `retrieval`.
+        data : labelled source; this run's own by default.
+        train_samples, test_samples : use only so many (evenly spread); all by default.
+        baselines : also evaluate the untrained encoder and raw pixels.
+
+        Returns
+        -------
+        {"encoder" | "untrained" | "raw": {metric: value}}; also written to evaluation.json.
+
+        Raises
+        ------
+        DataError : the data has no labels.
+        """
+        names = [protocols] if isinstance(protocols, str) else list(protocols)
+        train, test = self.open(data, "train"), self.open(data, "test")
+        if train.labels is None or test.labels is None:
+            raise DataError(
+                f"'{train.name}' has no labels, which the protocols {', '.join(names)} need. "
+                "Label-free criteria are in the report and in metrics.csv."
+            )
+        where = [_spread(len(train), train_samples), _spread(len(test), test_samples)]
+        labels = [train.labels[where[0]], test.labels[where[1]]]
+        rows = {"encoder": self._protocols(self.encoder, (train, test), where, labels, names)}
+        if baselines:
+            if self.recipe.encoder is not None and self._loaded[1]["name"] != "custom":
+                cls = METHODS.get(self.recipe.method)
+                untrained = build_method(cls, self.recipe, train.shape[0]).encoder
+                rows["untrained"] = self._protocols(untrained, (train, test), where, labels, names)
+            raw = [s.batch(p).flatten(1).float().numpy() for s, p in zip((train, test), where)]
+            centre = raw[0].mean(0)
+            rows["raw"] = _evaluate(raw[0] - centre, raw[1] - centre, labels, names)
+        result = {
+            "data": train.name,
+            "train_samples": len(where[0]),
+            "test_samples": len(where[1]),
+            "rows": rows,
+        }
+        write_atomic(self.path / "evaluation.json", json.dumps(result, indent=2) + "\n")
+        return rows
+
+    def _protocols(
+        self,
+        encoder: Encoder,
+        sources: tuple[ImageSource, ImageSource],
+        where: list[np.ndarray],
+        labels: list[np.ndarray],
+        names: list[str],
+    ) -> dict[str, float]:
+        train, test = (
+            embed_all(encoder, self.view, source, positions=positions)
+            for source, positions in zip(sources, where)
+        )
+        return _evaluate(train, test, labels, names)
+
+    @property
+    def evaluation(self) -> dict[str, Any] | None:
+        """The last evaluation of this run, None before the first."""
+        path = self.path / "evaluation.json"
+        if not path.is_file():
+            return None
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return result
+
+    def report(self) -> Path:
+        """Write report.html, one self-contained page, and return its path."""
+        from tacit.report import write_report
+
+        return write_report(self)
+
+    def resume(self, *, encoder: Any = None, progress: bool = True) -> Run:
+        """Continue an interrupted run where its checkpoint stands."""
+        from tacit.training.fit import fit
+
+        if self.status.get("state") == "finished":
+            raise TacitError(f"'{self.path}' is finished; there is nothing to resume.")
+        recipe = self.recipe
+        source = open_source(
+            recipe.data, split=recipe.split, image_size=recipe.image_size, strict=recipe.strict
+        )
+        method = METHODS.get(recipe.method)
+        fit(recipe, self.folder, method, source, encoder=encoder, resume=True, progress=progress)
+        return Run(self.path)
+
+
+def _spread(n: int, wanted: int | None) -> np.ndarray:
+    """At most `wanted` positions of 0..n-1, a random subset that is the same in every call."""
+    if wanted is None or wanted >= n:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(0).permutation(n)[:wanted])
+
+
+def _evaluate(
+    train: np.ndarray, test: np.ndarray, labels: list[np.ndarray], names: list[str]
+) -> dict[str, float]:
+    return evaluate_embeddings(train, labels[0], test, labels[1], protocols=tuple(names))
