@@ -1,0 +1,80 @@
+"""The command line: one short file a verb; parses, calls the API, prints."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+
+import typer
+
+from tacit.errors import TacitError
+
+app = typer.Typer(
+    name="tacit",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=(
+        "Self-supervised representation learning that you can check.\n\n"
+        "[bold]Start here:[/bold]  tacit pretrain   (real images, no download, minutes)\n\n"
+        "  tacit pretrain simclr images:./photos --epochs 50\n\n"
+        "  tacit runs   |   tacit evaluate RUN   |   tacit embed RUN images:./photos -o v.parquet"
+    ),
+)
+
+VERBS = (
+    "pretrain",
+    "methods",
+    "runs",
+    "evaluate",
+    "embed",
+    "report",
+    "compare",
+    "criteria",
+    "export",
+    "reproduce",
+)
+
+for verb in VERBS:
+    importlib.import_module(f"tacit.cli.{verb}").register(app)
+
+
+def _version(show: bool) -> None:
+    if show:
+        from tacit import __version__
+
+        typer.echo(f"tacit {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+    ),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Only warnings and results."),
+) -> None:
+    """Options of every verb."""
+    level = logging.WARNING if quiet else logging.INFO
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("tacit").setLevel(level)
+
+
+def main() -> None:
+    """Entry point: a TacitError is a message and exit code 2, never a traceback."""
+    try:
+        app()
+    except TacitError as error:
+        if os.environ.get("TACIT_DEBUG"):
+            raise
+        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        typer.secho("stopped.", err=True)
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        sys.stdout = None  # type: ignore[assignment]
+        raise SystemExit(0) from None

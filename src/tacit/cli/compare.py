@@ -1,0 +1,49 @@
+"""tacit compare"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the app."""
+    app.command()(compare)
+
+
+def compare(
+    runs: list[Path] = typer.Argument(..., help="Two or more run folders."),
+    criterion: str = typer.Option("rankme", help="Label-free criterion that chooses."),
+) -> None:
+    """Rank runs without labels; labelled accuracy beside it where it was evaluated.
+
+    Meant for runs of one method on one dataset that differ in a hyper-parameter: the run with the
+    highest RankMe is chosen. Rank is necessary for a good representation, not sufficient.
+
+    [bold]Example[/bold]   tacit compare runs/temperature-*
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from tacit.compare import compare_runs
+
+    result = compare_runs(list(runs), criterion)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("", "run", criterion, "stable rank", "feature std", "loss", "kNN"):
+        table.add_column(column, overflow="fold")
+    for row in result["rows"]:
+        mark = "*" if row["run"] == result["chosen"] else ""
+        numbers = (row.get(k) for k in (criterion, "stable_rank", "feature_std", "loss", "knn"))
+        table.add_row(mark, row["run"], *("" if n is None else f"{n:.4g}" for n in numbers))
+    console = Console()
+    console.print(table)
+    console.print(f"\n* chosen without labels: {result['chosen']}", highlight=False)
+    if result["report"]:
+        report = result["report"]
+        console.print(
+            f"agreement with kNN: Spearman {report['spearman']:.2f}, Kendall "
+            f"{report['kendall']:.2f}; the choice is {report['regret']:.4f} below the best run"
+        )
+    for warning in result["warnings"]:
+        console.print(f"[yellow]warning:[/yellow] {warning}")

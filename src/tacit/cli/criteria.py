@@ -1,0 +1,45 @@
+"""tacit criteria"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from tacit.errors import DataError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the app."""
+    app.command()(criteria)
+
+
+def criteria(
+    embeddings: Path = typer.Argument(..., help="FILE.npy with a (samples, dim) array."),
+) -> None:
+    """Label-free quality criteria of any embeddings, with direction and range.
+
+    [bold]Example[/bold]   tacit embed RUN cifar10 -o vectors.npy && tacit criteria vectors.npy
+    """
+    import numpy as np
+    import torch
+    from rich.console import Console
+    from rich.table import Table
+
+    from tacit.evaluation import criteria as compute
+
+    if not embeddings.is_file():
+        raise DataError(f"There is no file '{embeddings}'.")
+    try:
+        array = np.load(embeddings, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise DataError(f"'{embeddings}' is not a .npy file of numbers: {error}") from None
+    if array.ndim != 2:
+        raise DataError(f"'{embeddings}' must be (samples, dim), not {array.shape}.")
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("criterion", "value", "better", "range"):
+        table.add_column(column)
+    for name, result in compute(torch.from_numpy(np.array(array))).items():
+        low, high = result.range
+        table.add_row(name, f"{result.value:.4f}", result.direction, f"{low:.3g} .. {high:.3g}")
+    Console().print(table)

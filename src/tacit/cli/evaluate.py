@@ -1,0 +1,48 @@
+"""tacit evaluate"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the app."""
+    app.command()(evaluate)
+
+
+def evaluate(
+    run: Path = typer.Argument(..., help="Run folder."),
+    probe: list[str] = typer.Option(
+        ["knn", "linear"], help="knn | linear | few-shot | retrieval; may be repeated."
+    ),
+    data: str = typer.Option(None, help="Labelled data (default: the run's own)."),
+    train_samples: int = typer.Option(None, help="Use so many training samples (default all)."),
+    test_samples: int = typer.Option(None, help="Use so many test samples (default all)."),
+    baselines: bool = typer.Option(True, help="Also evaluate raw pixels and an untrained encoder."),
+) -> None:
+    """Labelled protocols on the frozen encoder, beside raw pixels and an untrained encoder.
+
+    [bold]Example[/bold]   tacit evaluate runs/simclr-photos-20260101-120000 --probe knn
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    import tacit
+
+    rows = tacit.load(run).evaluate(
+        probe,
+        data=data,
+        train_samples=train_samples,
+        test_samples=test_samples,
+        baselines=baselines,
+    )
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("features")
+    columns = list(rows["encoder"])
+    for column in columns:
+        table.add_column(column, justify="right")
+    for name, values in rows.items():
+        table.add_row(name, *(f"{values[c]:.4f}" for c in columns))
+    Console().print(table)

@@ -1,0 +1,143 @@
+"""tacit pretrain"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from tacit.errors import ConfigError
+
+
+def parse_settings(settings: list[str]) -> dict[str, Any]:
+    """`["temperature=0.2"]` -> `{"temperature": 0.2}`; values are read as YAML.
+
+    >>> parse_settings(["views.crop_scale=[0.2, 1]"])
+    {'views.crop_scale': [0.2, 1]}
+    """
+    import yaml
+
+    values = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals or not name:
+            raise ConfigError(
+                f"--set takes NAME=VALUE, for instance temperature=0.2, not '{setting}'"
+            )
+        try:
+            values[name.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {name}: '{text}' is not a value that YAML can read") from None
+    return values
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the app."""
+    app.command()(pretrain)
+
+
+def pretrain(
+    method: str = typer.Argument(None, help="Method; `tacit methods` lists them."),
+    data: str = typer.Argument(
+        None,
+        help="photos | digits | cifar10[:PATH] | images:DIR | parquet:FILE | npz:FILE | hf:NAME",
+    ),
+    encoder: str = typer.Option(
+        None, help="small | resnet18/34/50 | vit_ti/s/b | timm:NAME | hf:NAME | monai:NAME"
+    ),
+    epochs: float = typer.Option(None, help="Passes over the data."),
+    steps: int = typer.Option(None, help="Optimiser steps."),
+    max_time: str = typer.Option(
+        None, help="Stop after this time, with the schedule fitted to it: 90s, 10m, 1h30m."
+    ),
+    batch_size: int = typer.Option(None, help="Samples per optimiser step."),
+    accumulate: int = typer.Option(None, help="Micro-batches per optimiser step."),
+    image_size: int = typer.Option(None, help="Side in pixels that images are decoded to."),
+    views: str = typer.Option(
+        None, help="Augmentation preset: simclr | byol | barlow | dino | moco | none | ..."
+    ),
+    n_views: int = typer.Option(None, help="Views per sample, for multi-view methods."),
+    optimizer: str = typer.Option(None, help="sgd | lars | adam | adamw"),
+    lr: float = typer.Option(None, help="Learning rate per 256 samples."),
+    weight_decay: float = typer.Option(None, help="Weight decay of matrices."),
+    seed: int = typer.Option(None, help="Seed of weights, order and views."),
+    precision: str = typer.Option(None, help="auto | 32 | bf16"),
+    devices: int = typer.Option(None, help="Processes on this machine."),
+    nodes: int = typer.Option(None, help="Machines."),
+    log: list[str] = typer.Option([], help="Also log to: wandb | mlflow."),
+    strict: bool = typer.Option(False, "--strict", help="A corrupt file is an error."),
+    settings: list[str] = typer.Option(
+        [],
+        "--set",
+        help="Any other field: temperature=0.2, views.crop_scale=[0.2,1], schedule.warmup=0.1",
+    ),
+    recipe: Path = typer.Option(None, help="Replay a recipe.yaml."),
+    resume: Path = typer.Option(None, help="Continue the run in this folder."),
+    out: Path = typer.Option(None, "--out", "-o", help="Run folder (default runs/...)."),
+    report: bool = typer.Option(True, help="Write report.html at the end."),
+) -> None:
+    """Train an encoder without labels.
+
+    [bold]Examples[/bold]
+
+      tacit pretrain                                   # real images, no download, minutes
+      tacit pretrain dcl images:./photos --encoder resnet50 --epochs 100 --set temperature=0.2
+      tacit pretrain byol cifar10:./cifar --max-time 10m
+      tacit pretrain --resume runs/byol-cifar-20260101-120000
+
+    While it trains you see, without labels, whether it is learning (RankMe, collapse alarm).
+    Ctrl-C saves a checkpoint and says how to resume.
+    """
+    import tacit
+    from tacit.recipe import Recipe
+
+    given: dict[str, Any] = {
+        "encoder": encoder,
+        "epochs": epochs,
+        "steps": steps,
+        "max_time": max_time,
+        "batch_size": batch_size,
+        "accumulate": accumulate,
+        "image_size": image_size,
+        "views": views,
+        "n_views": n_views,
+        "optimizer": optimizer,
+        "lr": lr,
+        "weight_decay": weight_decay,
+        "seed": seed,
+        "precision": precision,
+        "devices": devices,
+        "nodes": nodes,
+        "loggers": log or None,
+        "strict": strict or None,
+    }
+    chosen = {k: v for k, v in given.items() if v is not None} | parse_settings(settings)
+    if resume is not None:
+        if method or data or recipe or chosen or out:
+            raise ConfigError("--resume continues a run exactly as it was: give no other option.")
+        run = tacit.load(resume).resume()
+    elif recipe is not None:
+        if method or data or chosen:
+            raise ConfigError("--recipe replays a file as it is; edit the file to change it.")
+        replay = Recipe.load(recipe)
+        run = tacit.pretrain(replay.method, replay.data, recipe=replay, out=out)
+    else:
+        from tacit.api import DEFAULT_METHOD
+
+        run = tacit.pretrain(method or DEFAULT_METHOD, data or "photos", out=out, **chosen)
+    _finish(run, report)
+
+
+def _finish(run: Any, report: bool) -> None:
+    status = run.status
+    if status.get("health_message"):
+        typer.echo(status["health_message"], err=True)
+    if status["state"] == "interrupted":
+        typer.echo(f"Stopped at step {status['step']}; nothing is lost. Continue with:", err=True)
+        typer.echo(f"  tacit pretrain --resume {run.path}", err=True)
+        raise typer.Exit(130)
+    if report:
+        typer.echo(f"report   {run.report()}")
+    typer.echo(f"run      {run.path}")
+    typer.echo(f"next     tacit evaluate {run.path}   |   tacit embed {run.path} DATA -o FILE")

@@ -1,0 +1,109 @@
+"""Runs beside each other: what they are, label-free criteria, and labelled accuracy."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tacit.errors import TacitError
+from tacit.recipe import Recipe
+from tacit.training.folder import RunFolder
+
+
+@dataclass
+class RunRow:
+    """One run in a list."""
+
+    path: Path
+    recipe: Recipe
+    status: dict[str, Any]
+    rows: dict[str, dict[str, float]]
+
+    @classmethod
+    def read(cls, path: Path) -> RunRow:
+        """From a run folder, without loading its encoder."""
+        folder = RunFolder.open(path)
+        evaluation = folder.path / "evaluation.json"
+        rows = json.loads(evaluation.read_text())["rows"] if evaluation.is_file() else {}
+        return cls(folder.path, folder.recipe, folder.status(), rows)
+
+    def accuracy(self, metric: str = "knn") -> float | None:
+        """A labelled metric of the encoder, None where it was not evaluated."""
+        return self.rows.get("encoder", {}).get(metric)
+
+    def cells(self) -> list[str]:
+        """Texts of `tacit runs`."""
+        from tacit.training.progress import clock
+
+        status, knn = self.status, self.accuracy()
+        return [
+            str(self.path),
+            status.get("state", "empty"),
+            self.recipe.method,
+            self.recipe.data,
+            str(status.get("step", "")),
+            clock(status["seconds"]) if "seconds" in status else "",
+            f"{status['rankme']:.1f}" if "rankme" in status else "",
+            status.get("health") or "",
+            f"{knn:.3f}" if knn is not None else "",
+        ]
+
+
+def list_runs(folder: str | Path) -> list[RunRow]:
+    """All runs directly below a folder, oldest first; a damaged one is left out with a note."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        return []
+    found = sorted(p.parent for p in folder.glob("*/recipe.yaml"))
+    return [RunRow.read(path) for path in sorted(found, key=lambda p: p.stat().st_mtime)]
+
+
+def compare_runs(paths: list[str | Path], criterion: str = "rankme") -> dict[str, Any]:
+    """Rank runs by a label-free criterion; beside it labelled accuracy and rank correlation.
+
+    The protocol of RankMe (Garrido et al., 2023, section 4): among runs of one method on one
+    dataset that differ in a hyper-parameter, choose the highest; no label is used for the choice.
+
+    Parameters
+    ----------
+    paths : run folders.
+    criterion : a column that the monitor records (`rankme`, `stable_rank`, ...).
+
+    Returns
+    -------
+    {"rows": ranked rows, "chosen": path, "warnings": [...], "report": rank correlation or None}
+
+    Raises
+    ------
+    TacitError : fewer than two runs, or a run without the criterion.
+    """
+    from tacit.evaluation import select_runs, selection_report
+
+    if len(paths) < 2:
+        raise TacitError("Comparing needs at least two runs.")
+    runs = [RunRow.read(Path(path)) for path in paths]
+    results = []
+    for run in runs:
+        if criterion not in run.status:
+            raise TacitError(
+                f"'{run.path}' has no '{criterion}' (state: {run.status.get('state', 'empty')}). "
+                "It is recorded when a run finishes."
+            )
+        results.append(
+            {
+                "run": str(run.path),
+                "method": run.recipe.method,
+                "data": run.recipe.data,
+                "encoder": run.recipe.encoder,
+                **{k: v for k, v in run.status.items() if isinstance(v, int | float)},
+                "knn": run.accuracy(),
+            }
+        )
+    selection = select_runs(results, criterion=criterion)
+    labelled = [r for r in results if r["knn"] is not None]
+    report = None
+    if len(labelled) >= 3:
+        report = selection_report([r[criterion] for r in labelled], [r["knn"] for r in labelled])
+    return {"selection": selection, "results": results, "report": report}
