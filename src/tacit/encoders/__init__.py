@@ -1,0 +1,30 @@
+"""Networks that turn samples into vectors, the heads on top of them, and their files."""
+
+from tacit.encoders.adapters import ModuleEncoder, to_features
+from tacit.encoders.alexnet import SmallAlexNet
+from tacit.encoders.base import Encoder, Features
+from tacit.encoders.build import build_encoder, encoder_names
+from tacit.encoders.export import NormalizedEncoder, export_encoder
+from tacit.encoders.heads import MLPHead
+from tacit.encoders.resnet import ResNet
+from tacit.encoders.small import SmallConvNet
+from tacit.encoders.store import load_encoder, save_encoder
+from tacit.encoders.vit import VisionTransformer
+
+__all__ = [
+    "Encoder",
+    "Features",
+    "MLPHead",
+    "ModuleEncoder",
+    "NormalizedEncoder",
+    "ResNet",
+    "SmallAlexNet",
+    "SmallConvNet",
+    "VisionTransformer",
+    "build_encoder",
+    "encoder_names",
+    "export_encoder",
+    "load_encoder",
+    "save_encoder",
+    "to_features",
+]

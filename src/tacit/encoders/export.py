@@ -1,0 +1,114 @@
+"""Encoders in formats that other programs read: safetensors, TorchScript, ONNX."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib
+import io
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from tacit.encoders.base import Encoder
+from tacit.encoders.store import complete_spec, dense_weights, write_atomically
+from tacit.errors import ConfigError, MissingExtraError
+
+
+class NormalizedEncoder(nn.Module):
+    """An encoder that takes float images in [0, 1] and normalises them itself, (x - mean) / std.
+
+    >>> from tacit.encoders import build_encoder
+    >>> encoder = build_encoder("small", in_channels=1, image_size=32)
+    >>> NormalizedEncoder(encoder, mean=[0.5], std=[0.25])(torch.rand(2, 1, 32, 32)).shape[0]
+    2
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, encoder: nn.Module, *, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.register_buffer("mean", torch.tensor(mean).reshape(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).reshape(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.encoder((images - self.mean) / self.std)
+
+
+def export_encoder(
+    encoder: Encoder,
+    spec: dict[str, Any],
+    path: str | Path,
+    format: Literal["safetensors", "torchscript", "onnx"] = "safetensors",
+    include_normalisation: bool = True,
+) -> Path:
+    """Write one file that other programs read.
+
+    "torchscript" and "onnx" are functions from images (N, C, H, W) of the size in `spec` to
+    features (N, dim), with any N; with `include_normalisation` they take floats in [0, 1].
+    "safetensors" is weights only, with `spec` as JSON in its header under "tacit".
+
+    Raises
+    ------
+    ConfigError
+        Unknown format, or `spec` lacks a key.
+    MissingExtraError
+        ONNX without the packages onnx and onnxscript.
+    TacitError
+        The file cannot be written.
+    """
+    full = complete_spec(spec, encoder)
+    path = Path(path)
+    if format == "safetensors":
+        header = {"tacit": json.dumps(full)}
+        write_atomically(
+            path, lambda target: save_file(dense_weights(encoder), target, metadata=header)
+        )
+        return path
+    if format not in ("torchscript", "onnx"):
+        raise ConfigError(f"unknown format '{format}'; use 'safetensors', 'torchscript' or 'onnx'")
+    network: nn.Module = copy.deepcopy(encoder).cpu().float()
+    if include_normalisation:
+        network = NormalizedEncoder(network, mean=full["mean"], std=full["std"])
+    network = network.eval().requires_grad_(False)
+    size = full["image_size"]
+    example = torch.rand(2, full["in_channels"], size, size)
+    export = _export_torchscript if format == "torchscript" else _export_onnx
+    write_atomically(path, lambda target: export(network, example, target))
+    return path
+
+
+def _export_torchscript(network: nn.Module, example: Tensor, path: Path) -> None:
+    with warnings.catch_warnings():
+        # Sizes become constants of the trace: that is what a fixed image size means.
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(network, example), str(path))
+
+
+def _export_onnx(network: nn.Module, example: Tensor, path: Path) -> None:
+    for package in ("onnx", "onnxscript"):
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise MissingExtraError(package, "onnx", "export to ONNX") from error
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network,
+            (example,),
+            str(path),
+            input_names=["images"],
+            output_names=["features"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
