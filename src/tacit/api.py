@@ -72,17 +72,22 @@ def pretrain(
     )
     folder = RunFolder.create(out, recipe.method, name)
     fit(recipe, folder, cls, source, encoder=module, progress=progress)
-    return Run(folder.path)
+    return Run(folder.path, encoder=module)
 
 
-def load(path: str | Path) -> Run:
+def load(path: str | Path, *, encoder: nn.Module | None = None) -> Run:
     """Open a run folder.
+
+    Parameters
+    ----------
+    path : the folder.
+    encoder : the user's own network, where the run was trained with one; it gets the weights.
 
     Raises
     ------
     TacitError : there is no run at this path.
     """
-    return Run(path)
+    return Run(path, encoder=encoder)
 
 
 def methods() -> list[str]:

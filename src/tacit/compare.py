@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tacit.errors import TacitError
+from tacit.evaluation import select_runs, selection_report
+from tacit.evaluation.select import Selection, SelectionReport
 from tacit.recipe import Recipe
 from tacit.training.folder import RunFolder
 
@@ -60,7 +63,15 @@ def list_runs(folder: str | Path) -> list[RunRow]:
     return [RunRow.read(path) for path in sorted(found, key=lambda p: p.stat().st_mtime)]
 
 
-def compare_runs(paths: list[str | Path], criterion: str = "rankme") -> dict[str, Any]:
+class Comparison(NamedTuple):
+    """Runs ranked without labels; accuracy by run and their agreement where there are labels."""
+
+    selection: Selection
+    accuracy: dict[str, float | None]
+    report: SelectionReport | None
+
+
+def compare_runs(paths: Sequence[str | Path], criterion: str = "rankme") -> Comparison:
     """Rank runs by a label-free criterion; beside it labelled accuracy and rank correlation.
 
     The protocol of RankMe (Garrido et al., 2023, section 4): among runs of one method on one
@@ -73,14 +84,12 @@ def compare_runs(paths: list[str | Path], criterion: str = "rankme") -> dict[str
 
     Returns
     -------
-    {"rows": ranked rows, "chosen": path, "warnings": [...], "report": rank correlation or None}
+    Comparison
 
     Raises
     ------
     TacitError : fewer than two runs, or a run without the criterion.
     """
-    from tacit.evaluation import select_runs, selection_report
-
     if len(paths) < 2:
         raise TacitError("Comparing needs at least two runs.")
     runs = [RunRow.read(Path(path)) for path in paths]
@@ -89,21 +98,13 @@ def compare_runs(paths: list[str | Path], criterion: str = "rankme") -> dict[str
         if criterion not in run.status:
             raise TacitError(
                 f"'{run.path}' has no '{criterion}' (state: {run.status.get('state', 'empty')}). "
-                "It is recorded when a run finishes."
+                "It is recorded when a run stops."
             )
-        results.append(
-            {
-                "run": str(run.path),
-                "method": run.recipe.method,
-                "data": run.recipe.data,
-                "encoder": run.recipe.encoder,
-                **{k: v for k, v in run.status.items() if isinstance(v, int | float)},
-                "knn": run.accuracy(),
-            }
-        )
+        numbers = {k: v for k, v in run.status.items() if isinstance(v, int | float)}
+        facts = {"name": str(run.path), "method": run.recipe.method, "data": run.recipe.data}
+        results.append({**numbers, **facts, "d": run.status.get("width")})
     selection = select_runs(results, criterion=criterion)
-    labelled = [r for r in results if r["knn"] is not None]
-    report = None
-    if len(labelled) >= 3:
-        report = selection_report([r[criterion] for r in labelled], [r["knn"] for r in labelled])
-    return {"selection": selection, "results": results, "report": report}
+    accuracy = {str(run.path): run.accuracy() for run in runs}
+    labelled = [(r[criterion], accuracy[r["name"]]) for r in results if accuracy[r["name"]]]
+    report = selection_report(*zip(*labelled)) if len(labelled) >= 3 else None
+    return Comparison(selection, accuracy, report)

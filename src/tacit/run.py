@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from tacit.data import ImageSource, open_source
 from tacit.embedding import embed_all
@@ -32,7 +33,8 @@ class Run:
     (1200, 512)
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, encoder: nn.Module | None = None) -> None:
+        self._own = encoder
         self.folder = RunFolder.open(path)
         self.path = self.folder.path
 
@@ -56,8 +58,7 @@ class Run:
 
     @cached_property
     def _loaded(self) -> tuple[Encoder, dict[str, Any]]:
-        encoder, spec = load_encoder(self.path)
-        return encoder.eval(), spec
+        return load_encoder(self.path, module=self._own)
 
     @property
     def encoder(self) -> Encoder:
@@ -127,7 +128,7 @@ class Run:
         labels = [train.labels[where[0]], test.labels[where[1]]]
         rows = {"encoder": self._protocols(self.encoder, (train, test), where, labels, names)}
         if baselines:
-            if self.recipe.encoder is not None and self._loaded[1]["name"] != "custom":
+            if self._own is None:
                 cls = METHODS.get(self.recipe.method)
                 untrained = build_method(cls, self.recipe, train.shape[0]).encoder
                 rows["untrained"] = self._protocols(untrained, (train, test), where, labels, names)
@@ -172,7 +173,7 @@ class Run:
 
         return write_report(self)
 
-    def resume(self, *, encoder: Any = None, progress: bool = True) -> Run:
+    def resume(self, *, progress: bool = True) -> Run:
         """Continue an interrupted run where its checkpoint stands."""
         from tacit.training.fit import fit
 
@@ -183,8 +184,8 @@ class Run:
             recipe.data, split=recipe.split, image_size=recipe.image_size, strict=recipe.strict
         )
         method = METHODS.get(recipe.method)
-        fit(recipe, self.folder, method, source, encoder=encoder, resume=True, progress=progress)
-        return Run(self.path)
+        fit(recipe, self.folder, method, source, encoder=self._own, resume=True, progress=progress)
+        return Run(self.path, encoder=self._own)
 
 
 def _spread(n: int, wanted: int | None) -> np.ndarray:

@@ -28,22 +28,22 @@ def compare(
 
     from tacit.compare import compare_runs
 
-    result = compare_runs(list(runs), criterion)
+    selection, accuracy, report = compare_runs(runs, criterion)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("", "run", criterion, "stable rank", "feature std", "loss", "kNN"):
         table.add_column(column, overflow="fold")
-    for row in result["rows"]:
-        mark = "*" if row["run"] == result["chosen"] else ""
-        numbers = (row.get(k) for k in (criterion, "stable_rank", "feature_std", "loss", "knn"))
-        table.add_row(mark, row["run"], *("" if n is None else f"{n:.4g}" for n in numbers))
+    for row in selection.table:
+        numbers = [row.get(k) for k in (criterion, "stable_rank", "feature_std", "loss")]
+        cells = ("" if n is None else f"{n:.4g}" for n in [*numbers, accuracy[row["name"]]])
+        table.add_row("*" if row["chosen"] else "", row["name"], *cells)
     console = Console()
     console.print(table)
-    console.print(f"\n* chosen without labels: {result['chosen']}", highlight=False)
-    if result["report"]:
-        report = result["report"]
+    console.print(f"\n* chosen without labels: {selection.chosen['name']}", highlight=False)
+    if report:
         console.print(
-            f"agreement with kNN: Spearman {report['spearman']:.2f}, Kendall "
-            f"{report['kendall']:.2f}; the choice is {report['regret']:.4f} below the best run"
+            f"agreement with kNN: Spearman {report.spearman:.2f}, Kendall {report.kendall:.2f}; "
+            f"the choice is {report.regret:.4f} below the best run",
+            highlight=False,
         )
-    for warning in result["warnings"]:
-        console.print(f"[yellow]warning:[/yellow] {warning}")
+    for warning in selection.warnings:
+        console.print(f"[yellow]warning:[/yellow] {warning}", highlight=False)

@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import nn
 
 from tacit import distributed
-from tacit.encoders import Encoder, build_encoder, save_encoder, wrap_module
+from tacit.encoders import build_encoder, save_encoder
 from tacit.errors import MissingExtraError, TacitError
 from tacit.methods.base import Method
 from tacit.recipe import Recipe
@@ -35,6 +35,7 @@ MONITOR_COLUMNS = (
     "feature_std",
     "uniformity",
     "total_variance",
+    "width",
     "health",
 )
 
@@ -71,16 +72,12 @@ def build_method(
     torch.manual_seed(recipe.seed)
     assert recipe.image_size is not None
     assert recipe.encoder is not None
-    network: Encoder
-    if encoder is not None:
-        network = wrap_module(encoder, in_channels=channels, image_size=recipe.image_size)
-    else:
-        network = build_encoder(
-            recipe.encoder,
-            in_channels=channels,
-            image_size=recipe.image_size,
-            **recipe.encoder_options,
-        )
+    network = build_encoder(
+        recipe.encoder if encoder is None else encoder,
+        in_channels=channels,
+        image_size=recipe.image_size,
+        **recipe.encoder_options,
+    )
     return method(network, resolve_options(method, recipe.options, recipe.method))
 
 

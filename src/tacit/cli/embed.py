@@ -1,0 +1,32 @@
+"""tacit embed"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the app."""
+    app.command()(embed)
+
+
+def embed(
+    run: Path = typer.Argument(..., help="Run folder."),
+    data: str = typer.Argument(..., help="images:DIR, cifar10, parquet:FILE ..."),
+    out: Path = typer.Option(..., "--out", "-o", help="FILE.parquet or FILE.npy"),
+    split: str = typer.Option("all", help="all | train | test"),
+    batch_size: int = typer.Option(256, min=1, help="Samples a forward pass."),
+) -> None:
+    """Write the embeddings of a data source to one file.
+
+    Streams in bounded memory; the same command continues after an interruption.
+
+    [bold]Example[/bold]   tacit embed runs/simclr-photos-20260101-120000 images:./new -o new.parquet
+    """
+    import tacit
+    from tacit.embed_file import embed_to_file
+
+    path = embed_to_file(tacit.load(run), data, out, split=split, batch_size=batch_size)
+    typer.echo(f"{path}")
