@@ -1,0 +1,93 @@
+"""Running correlation matrix of embeddings."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tacit.distributed import all_reduce_mean
+
+
+class CorrelationEMA(nn.Module):
+    r"""Moving average of the uncentred correlation of embeddings.
+
+    .. math:: F \leftarrow \rho F + (1 - \rho) \, \text{mean}_i f_i f_i^T
+
+    over the rows of all views of the batch (of all processes); the first batch sets F. Embeddings
+    are used as they are, neither centred nor normalised, without gradient.
+
+    Parameters
+    ----------
+    dim
+        Length of the embeddings.
+    rho
+        Memory in [0, 1]; 0 keeps the current batch only.
+    track_mean
+        Average the mean by the same rule.
+
+    References
+    ----------
+    Tian, Chen, Ganguli, Understanding self-supervised Learning Dynamics without Contrastive Pairs,
+    2021, eq. 18.
+
+    Examples
+    --------
+    >>> import torch
+    >>> f = CorrelationEMA(2)
+    >>> f.update(torch.eye(2), torch.eye(2))
+    >>> f.corr
+    tensor([[0.5000, 0.0000],
+            [0.0000, 0.5000]])
+    """
+
+    corr: Tensor
+    mean: Tensor
+    updates: Tensor
+
+    def __init__(self, dim: int, rho: float = 0.3, track_mean: bool = False) -> None:
+        super().__init__()
+        if dim < 1:
+            raise ValueError(f"dim must be at least 1, got {dim}")
+        if not 0 <= rho <= 1:
+            raise ValueError(f"rho must be in [0, 1], got {rho}")
+        self.dim, self.rho, self.track_mean = dim, rho, track_mean
+        self.register_buffer("corr", torch.zeros(dim, dim))
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+
+    @torch.no_grad()
+    def update(self, *views: Float[Tensor, "batch dim"]) -> None:
+        """Take in the embeddings of one batch, one tensor a view.
+
+        Raises
+        ------
+        ValueError
+            On a wrong shape, different batch sizes, or non-finite statistics.
+        """
+        if not views or any(v.ndim != 2 or v.shape[1] != self.dim for v in views):
+            shapes = [tuple(v.shape) for v in views]
+            raise ValueError(f"expected views (batch, {self.dim}), got {shapes}")
+        if len({len(v) for v in views}) != 1 or len(views[0]) == 0:
+            raise ValueError(f"views must have one batch size, got {[len(v) for v in views]}")
+        with torch.autocast(self.corr.device.type, enabled=False):
+            rows = torch.cat([v.detach() for v in views]).to(self.corr)
+            batch_corr = all_reduce_mean(rows.T @ rows / len(rows))
+            if not bool(torch.isfinite(batch_corr).all()):
+                raise ValueError(
+                    f"the embeddings are not finite at update {int(self.updates)}; lower the "
+                    "learning rate or check the input"
+                )
+            keep = self.rho if int(self.updates) else 0.0
+            self.corr = keep * self.corr + (1 - keep) * batch_corr
+            if self.track_mean:
+                batch_mean = all_reduce_mean(rows.mean(0))
+                self.mean = keep * self.mean + (1 - keep) * batch_mean
+        self.updates = self.updates + 1
+
+    @property
+    def covariance(self) -> Float[Tensor, "dim dim"]:
+        """``F - mean mean^T``; needs ``track_mean=True``."""
+        if not self.track_mean:
+            raise ValueError("the mean is not tracked; make CorrelationEMA with track_mean=True")
+        return self.corr - torch.outer(self.mean, self.mean)
