@@ -23,7 +23,7 @@ def embed(
 
     Streams in bounded memory; the same command continues after an interruption.
 
-    [bold]Example[/bold]   tacit embed runs/simclr-photos-20260101-120000 images:./new -o new.parquet
+    [bold]Example[/bold]   tacit embed runs/simclr-photos images:./new -o new.parquet
     """
     import tacit
     from tacit.embed_file import embed_to_file

@@ -19,7 +19,7 @@ def export(
 ) -> None:
     """Write the encoder for use without tacit; torchscript and onnx normalise images themselves.
 
-    [bold]Example[/bold]   tacit export runs/simclr-photos-20260101-120000 --format onnx -o encoder.onnx
+    [bold]Example[/bold]   tacit export runs/simclr-photos --format onnx -o encoder.onnx
     """
     from tacit.encoders import export_encoder, load_encoder
 

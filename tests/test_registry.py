@@ -1,0 +1,38 @@
+import subprocess
+import sys
+
+import pytest
+
+from tacit.errors import ConfigError
+from tacit.methods.base import Method
+from tacit.registry import METHODS, canonical
+
+
+def test_every_method_file_is_a_method():
+    for name in METHODS.names():
+        cls = METHODS.get(name)
+        assert issubclass(cls, Method)
+        assert METHODS.name_of(cls) == name
+        assert cls.paper.year > 2000
+        assert cls.__doc__
+        assert all(field.description for field in cls.Config.model_fields.values()), name
+
+
+def test_names_are_forgiving():
+    assert canonical("Mv_DHEL") == "mv-dhel"
+    assert METHODS.get("SimCLR") is METHODS.get("simclr")
+
+
+def test_unknown_names_get_a_suggestion():
+    with pytest.raises(ConfigError, match="Did you mean 'byol'"):
+        METHODS.get("biol")
+    with pytest.raises(ConfigError, match="Cannot import"):
+        METHODS.get("nowhere.at_all:Thing")
+    with pytest.raises(ConfigError, match="no attribute"):
+        METHODS.get("tacit.methods.base:Nothing")
+
+
+def test_import_is_light():
+    code = "import sys, tacit, tacit.cli; print(any(m in sys.modules for m in ('torch', 'numpy')))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"
