@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from tacit.encoders.base import Encoder
 from tacit.encoders.store import complete_spec, dense_weights, write_atomically
-from tacit.errors import ConfigError, MissingExtraError
+from tacit.errors import ConfigError, MissingExtraError, TacitError
 
 
 class NormalizedEncoder(nn.Module):
@@ -63,7 +63,7 @@ def export_encoder(
     MissingExtraError
         ONNX without the packages onnx and onnxscript.
     TacitError
-        The file cannot be written.
+        The file cannot be written, or the network cannot be traced.
     """
     full = complete_spec(spec, encoder)
     path = Path(path)
@@ -81,34 +81,52 @@ def export_encoder(
     network = network.eval().requires_grad_(False)
     size = full["image_size"]
     example = torch.rand(2, full["in_channels"], size, size)
+    if format == "onnx":
+        _require_onnx()
     export = _export_torchscript if format == "torchscript" else _export_onnx
-    write_atomically(path, lambda target: export(network, example, target))
+
+    def write(target: Path) -> None:
+        # Sizes become constants of the trace, which warns: a fixed image size means just that.
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            try:
+                export(network, example, target)
+            except OSError:
+                raise
+            except Exception as error:  # tracers raise many kinds; the first line says what
+                reason = str(error).strip().partition("\n")[0]
+                raise TacitError(
+                    f"this network cannot be exported as {format} ({reason}); its path must not "
+                    "depend on the values of its input. format='safetensors' always works"
+                ) from error
+
+    write_atomically(path, write)
     return path
 
 
 def _export_torchscript(network: nn.Module, example: Tensor, path: Path) -> None:
-    with warnings.catch_warnings():
-        # Sizes become constants of the trace: that is what a fixed image size means.
-        warnings.simplefilter("ignore")
-        torch.jit.save(torch.jit.trace(network, example), str(path))
+    # The check runs the trace on another batch size.
+    traced = torch.jit.trace(network, example, check_inputs=[(torch.rand(3, *example.shape[1:]),)])
+    torch.jit.save(traced, str(path))
 
 
 def _export_onnx(network: nn.Module, example: Tensor, path: Path) -> None:
+    torch.onnx.export(
+        network,
+        (example,),
+        str(path),
+        input_names=["images"],
+        output_names=["features"],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
+
+
+def _require_onnx() -> None:
     for package in ("onnx", "onnxscript"):
         try:
             importlib.import_module(package)
         except ImportError as error:
             raise MissingExtraError(package, "onnx", "export to ONNX") from error
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network,
-            (example,),
-            str(path),
-            input_names=["images"],
-            output_names=["features"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )

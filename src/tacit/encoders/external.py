@@ -139,7 +139,7 @@ def build_monai(name: str, *, in_channels: int, image_size: int, **options: Any)
         options.setdefault(key, filled[key])
     try:
         module = constructor(**options)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ImportError) as error:  # some networks need einops
         raise ConfigError(f"monai cannot build '{name}' with {options}: {error}") from error
     return ModuleEncoder(module, in_channels=in_channels, image_size=image_size)
 

@@ -179,6 +179,8 @@ def _shorten(message: str, lines: int = 6) -> str:
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Write through a temporary file beside it, so that a reader never sees half a file."""
+    if not path.parent.is_dir():
+        raise TacitError(f"cannot write '{path}': the folder '{path.parent}' does not exist")
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         write(temporary)
@@ -187,7 +189,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         raise TacitError(
-            f"cannot write '{path}': {error}; check that the folder exists and has free space"
+            f"cannot write '{path}': {error}; check permissions and the free space of the disk"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
