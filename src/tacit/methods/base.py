@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -108,7 +109,7 @@ class Method(nn.Module):
         return Recipe()
 
 
-def cat_views(module: nn.Module, views: list[Tensor]) -> list[Tensor]:
+def cat_views(module: Callable[[Tensor], Tensor], views: list[Tensor]) -> list[Tensor]:
     """One forward pass a resolution: views of equal shape are concatenated, results split again.
 
     Batch norm then sees all views of one shape together. Use `[module(v) for v in views]` where a

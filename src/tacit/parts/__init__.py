@@ -4,7 +4,6 @@ from .correlation import CorrelationEMA
 from .dynamics import Dynamics, fixed_points, simulate_dynamics
 from .ema import EMA
 from .generator import SharedGenerator
-from .generator import SharedGenerator
 from .predictor import (
     ClosedFormPredictor,
     directcopy_weight,
@@ -22,7 +21,6 @@ __all__ = [
     "Dynamics",
     "FeatureQueue",
     "Prototypes",
-    "SharedGenerator",
     "SharedGenerator",
     "diagonalise_",
     "directcopy_weight",

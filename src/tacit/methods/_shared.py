@@ -1,0 +1,36 @@
+"""Small steps that many methods share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from tacit.distributed import all_gather, rank, world_size
+from tacit.errors import ConfigError
+from tacit.methods.base import Batch, Method
+
+
+def two_views(method: Method, batch: Batch) -> list[Tensor]:
+    """The views of a method that is defined for exactly two.
+
+    Raises
+    ------
+    ConfigError : another number of views.
+    """
+    if len(batch.views) != 2:
+        raise ConfigError(
+            f"{type(method).__name__} takes 2 views of every sample, got {len(batch.views)}; "
+            "set n_views to 2 and use views without small crops."
+        )
+    return batch.views
+
+
+def gather_each(embeddings: Iterable[Tensor]) -> list[Tensor]:
+    """Every view with the rows of all processes, each view apart (differentiable)."""
+    return [all_gather(z) for z in embeddings]
+
+
+def own_rows(x: Tensor) -> Tensor:
+    """The rows of a gathered tensor that came from this process."""
+    return x.chunk(world_size())[rank()]

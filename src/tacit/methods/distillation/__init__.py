@@ -1,0 +1,1 @@
+"""Methods that predict a target network without negatives."""

@@ -1,0 +1,87 @@
+"""BYOL: bootstrap your own latent."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from tacit.encoders import Encoder
+from tacit.encoders.heads import MLPHead
+from tacit.losses import byol_loss
+from tacit.methods._shared import two_views
+from tacit.methods.base import Batch, Losses, Method, Paper
+from tacit.parts import EMA, diagonalise_, symmetrise_
+from tacit.recipe import OptimizerConfig, Recipe
+
+
+class BYOL(Method):
+    """Predicts a moving-average network's embedding of the other view; no negatives.
+
+    L = [2 - 2 cos(p1, k2)] + [2 - 2 cos(p2, k1)], p of the online network, k of the target
+    (no gradient); target <- m target + (1 - m) online after every step, m from base to 1.
+
+    References
+    ----------
+    Grill et al., 2020, eq. 2.
+    """
+
+    paper = Paper(
+        "Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning",
+        "Grill, Strub, Altché, Tallec, Richemond et al.",
+        2020,
+        "https://arxiv.org/abs/2006.07733",
+    )
+
+    class Config(Method.Config):
+        predictor: Literal["mlp", "linear", "symmetric", "symmetric_norm", "diagonal", "none"] = (
+            Field("mlp", description="all but mlp are linear without bias; none collapses")
+        )
+        ema_base: float = Field(0.99, ge=0, le=1, description="first m; 0.996 on ImageNet")
+        ema_final: float = Field(1.0, ge=0, le=1, description="last m, reached along a cosine")
+        proj_hidden_dim: int = Field(4096, ge=1, description="hidden width of the projector")
+        proj_output_dim: int = Field(256, ge=1, description="output width of the projector")
+        pred_hidden_dim: int = Field(4096, ge=1, description="width of the MLP predictor")
+
+    def __init__(self, encoder: Encoder, config: Any) -> None:
+        super().__init__(encoder, config)
+        out = config.proj_output_dim
+        self.projector = MLPHead((encoder.dim, config.proj_hidden_dim, out), bias=True)
+        self.predictor: Any
+        if config.predictor == "mlp":
+            self.predictor = MLPHead((out, config.pred_hidden_dim, out), bias=True)
+        elif config.predictor == "none":
+            self.predictor = nn.Identity()
+        else:
+            self.predictor = nn.Linear(out, out, bias=False)
+        online = nn.Sequential(encoder, self.projector)
+        self.target = EMA(online, base=config.ema_base, final=config.ema_final)
+
+    def project(self, x: Tensor) -> Tensor:
+        return self.projector(self.encoder(x))
+
+    def training_loss(self, batch: Batch) -> Losses:
+        x1, x2 = two_views(self, batch)
+        p1, p2 = self.predictor(self.project(x1)), self.predictor(self.project(x2))
+        with torch.no_grad():
+            k1, k2 = self.target(x1), self.target(x2)
+        return Losses(byol_loss(p1, p2, k1, k2))
+
+    def after_step(self) -> None:
+        kind = self.config.predictor
+        if kind in ("symmetric", "symmetric_norm"):
+            symmetrise_(self.predictor.weight, normalize=kind == "symmetric_norm")
+        elif kind == "diagonal":
+            diagonalise_(self.predictor.weight)
+        self.target.update(nn.Sequential(self.encoder, self.projector), self.progress.fraction)
+
+    @classmethod
+    def default_recipe(cls, modality: str = "image") -> Recipe:
+        return Recipe(
+            method="byol",
+            views="byol",
+            n_views=2,
+            optimizer=OptimizerConfig(name="lars", lr=1.0, weight_decay=1e-5),
+        )

@@ -1,0 +1,1 @@
+"""Methods that decorrelate the features of an embedding."""
