@@ -22,6 +22,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tacit.data.source import ImageSource
+from tacit.data.spec import OpenOptions, from_pixels
 from tacit.errors import DataError
 
 PATCH = 32
@@ -144,3 +146,11 @@ def _standardise(patches: np.ndarray) -> np.ndarray:
     return (
         np.clip(np.rint(127.5 + 127.5 / CLIP * x), 0, 255).astype(np.uint8).reshape(patches.shape)
     )
+
+
+def open_photos(argument: str | None, options: OpenOptions) -> ImageSource:
+    """Open ``photos``; it has a test split of its own, and "all" is the train split."""
+    if argument:
+        raise DataError(f"photos takes no argument, not '{argument}'.")
+    images, labels, names = load_photos("test" if options.split == "test" else "train")
+    return from_pixels("photos", images, labels, names, image_size=options.image_size)
