@@ -1,9 +1,14 @@
 """Evaluation: label-free criteria, the collapse alarm and labelled protocols, on plain arrays."""
 
 from .criteria import CriterionResult, criteria, online_criteria
+from .few_shot import FewShotResult, few_shot_probe
 from .health import CollapseAlarm, Health, diagnose
+from .knn import Neighbors, cosine_neighbors, knn_accuracy, knn_classify
 from .lidar import lidar
+from .linear import linear_probe
 from .neighborhood import clid, cluster_learnability, two_nn_dimension
+from .probe_result import ProbeResult
+from .protocols import PROTOCOLS, evaluate_embeddings
 from .rank import (
     alpha_req,
     condition_number,
@@ -14,14 +19,20 @@ from .rank import (
     spectral_entropy,
     stable_rank,
 )
+from .retrieval import retrieval_metrics
+from .ridge import ridge_probe
 from .select import Selection, SelectionReport, select_runs, selection_report
 from .spread import coherence, feature_std, feature_std_ratio, self_cluster
 from .uniformity import alignment, uniformity, wasserstein_uniformity
 
 __all__ = [
+    "PROTOCOLS",
     "CollapseAlarm",
     "CriterionResult",
+    "FewShotResult",
     "Health",
+    "Neighbors",
+    "ProbeResult",
     "Selection",
     "SelectionReport",
     "alignment",
@@ -30,16 +41,24 @@ __all__ = [
     "cluster_learnability",
     "coherence",
     "condition_number",
+    "cosine_neighbors",
     "covariance_rank",
     "criteria",
     "diagnose",
+    "evaluate_embeddings",
     "feature_std",
     "feature_std_ratio",
+    "few_shot_probe",
+    "knn_accuracy",
+    "knn_classify",
     "lidar",
+    "linear_probe",
     "nesum",
     "online_criteria",
     "participation_ratio",
     "rankme",
+    "retrieval_metrics",
+    "ridge_probe",
     "select_runs",
     "selection_report",
     "self_cluster",

@@ -21,7 +21,7 @@ CONSTANT_STD = 0.05  # spread of unit embeddings, as a share of 1 / sqrt(d), of 
 CONSTANT_RANK = 1.5
 USEFUL_WIDTH = 128  # wide projectors are healthy with a small share of their width
 HOPELESS = 0.06  # rank as a share of the useful width that is too low whatever came before
-SHRINKING = (0.25, 0.6, 0.8)  # share of the width; of the peak rank; of the peak spread
+SHRINKING = (0.25, 0.75, 0.8)  # share of the width; of the peak rank; of the peak spread
 FALLEN = (0.15, 0.4)  # share of the width; of the peak rank
 PLUNGED = 0.25  # of the peak rank, at any width
 RISING = 1.1  # above the lowest of the recent looks by this factor: on its way up
@@ -84,8 +84,9 @@ class CollapseAlarm:
         # A NaN rank or spread comes from embeddings without any variance.
         rank = rank if math.isfinite(rank) else 1.0
         spread = std * math.sqrt(width) if math.isfinite(std) else 0.0
+        memory.since_peak += 1
         if rank > memory.peak_rank:
-            memory.peak_rank, memory.peak_step = rank, step
+            memory.peak_rank, memory.peak_step, memory.since_peak = rank, step, 0
         memory.peak_spread = max(memory.peak_spread, spread)
         seen = _judge(rank, spread, width, memory)
         memory.looks += 1
@@ -122,6 +123,7 @@ class _Memory:
     looks: int = 0
     peak_rank: float = 0.0
     peak_step: int = 0
+    since_peak: int = 0
     peak_spread: float = 0.0
     ranks: list[float] = field(default_factory=list)
     spreads: list[float] = field(default_factory=list)
@@ -144,7 +146,9 @@ def _number(criteria: Mapping[str, Any], key: str) -> float:
 
 def _judge(rank: float, spread: float, width: float, memory: _Memory) -> State:
     """The state that this look alone suggests, given the peaks and the recent looks."""
-    rising = rank > RISING * min(memory.ranks, default=math.inf)
+    # A rank that falls from its peak is not on its way up because it was lower before the peak.
+    recent = memory.ranks[-memory.since_peak :]
+    rising = rank > RISING * min(recent, default=math.inf)
     spreading = spread > RISING * min(memory.spreads, default=math.inf)
     if rank < CONSTANT_RANK or (spread < CONSTANT_STD and not spreading):
         return "complete collapse"

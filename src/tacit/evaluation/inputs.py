@@ -100,3 +100,8 @@ def check_same_width(
             f"{name_a} has {a.shape[1]} columns but {name_b} has {b.shape[1]}: both must come "
             "from the same encoder."
         )
+
+
+def select_rows(x: Tensor | np.ndarray, index: Tensor) -> Tensor | np.ndarray:
+    """Rows of `x` by an index tensor, for tensors and arrays alike."""
+    return x[index.to(x.device)] if isinstance(x, Tensor) else x[index.cpu().numpy()]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tacit.errors import CollapseError
 
-from .inputs import check_finite, check_matrix, iter_blocks, to_tensor, unit_rows
+from .inputs import check_finite, check_matrix, iter_blocks, select_rows, to_tensor, unit_rows
 
 
 class Moments(NamedTuple):
@@ -142,13 +142,8 @@ class Spectrum:
         """At most `limit` evenly spaced rows in float64, for criteria of quadratic cost."""
         if self.n <= limit:
             return to_tensor(self.rows, torch.float64)
-        index = np.linspace(0, self.n - 1, limit).round().astype(np.int64)
-        return to_tensor(
-            self.rows[torch.from_numpy(index)]
-            if isinstance(self.rows, Tensor)
-            else self.rows[index],
-            torch.float64,
-        )
+        index = torch.linspace(0, self.n - 1, limit, dtype=torch.float64).round().long()
+        return to_tensor(select_rows(self.rows, index), torch.float64)
 
 
 def exp_entropy(p: Tensor) -> float:
