@@ -59,7 +59,7 @@ def test_float32_memory_map_in_blocks_gives_the_same_probe(
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     streamed = linear_probe(mapped, y.numpy(), test_x.float().numpy(), test_y.numpy(), C=0.1)
     assert streamed.accuracy == pytest.approx(cached.accuracy, abs=0.004)
-    torch.testing.assert_close(streamed.weights.double(), cached.weights, atol=2e-3, rtol=0)
+    torch.testing.assert_close(streamed.weights.double(), cached.weights, atol=1e-2, rtol=0)
     sgd = linear_probe(mapped, y, test_x.float(), test_y, method="sgd", epochs=2)
     assert sgd.accuracy > 0.7
 
@@ -68,7 +68,7 @@ def test_float32_memory_map_in_blocks_gives_the_same_probe(
 def test_sgd_probe(digits, schedule) -> None:
     x, y, test_x, test_y = digits
     result = linear_probe(
-        x, y, test_x, test_y, method="sgd", schedule=schedule, batch_size=200, epochs=10, seed=3
+        x, y, test_x, test_y, method="sgd", schedule=schedule, batch_size=100, epochs=20, seed=3
     )
     best = linear_probe(x, y, test_x, test_y)
     assert result.accuracy == pytest.approx(best.accuracy, abs=0.03)
@@ -92,14 +92,16 @@ def test_sgd_steps_equal_autograd(digits) -> None:
     torch.testing.assert_close(result.bias, bias.detach(), atol=1e-10, rtol=0)
 
 
-def test_strength_is_chosen_on_held_out_rows() -> None:
+@pytest.mark.parametrize(("noise", "best"), [(1.0, 0.01), (0.0, 10.0)])
+def test_strength_is_chosen_on_held_out_rows(noise: float, best: float) -> None:
     g = torch.Generator().manual_seed(0)
-    x = torch.randn(400, 100, generator=g)
-    y = (x[:, 0] + 0.5 * torch.randn(400, generator=g) > 0).long()
-    chosen = linear_probe(x[:150], y[:150], x[150:], y[150:], C=[0.01, 1e4])
-    assert chosen.C == 0.01
-    overfit = linear_probe(x[:150], y[:150], x[150:], y[150:], C=1e4)
-    assert chosen.accuracy > overfit.accuracy
+    x = torch.randn(300, 30, generator=g)
+    truth = x[:, 0] + noise * torch.randn(300, generator=g)
+    y = (truth > 0).long()
+    chosen = linear_probe(x[:150], y[:150], x[150:], y[150:], C=[10.0, 0.01])
+    assert best == chosen.C
+    single = linear_probe(x[:150], y[:150], x[150:], y[150:], C=best)
+    assert torch.equal(chosen.weights, single.weights)
 
 
 def test_ridge_equals_sklearn(digits) -> None:
