@@ -141,7 +141,7 @@ def test_saved_memory_is_linear():
     with torch.autograd.graph.saved_tensors_hooks(
         lambda t: sizes.append(t.numel()) or t, lambda t: t
     ):
-        pairwise_logsumexp(q, k, memory_limit=2**12).sum().backward()
+        pairwise_logsumexp(q, k, memory_limit=2**16).sum().backward()
     assert max(sizes) <= 400 * 4
 
 

@@ -109,7 +109,8 @@ def multi_positive_nt_xent_loss(
     Raises
     ------
     ValueError
-        If some instance has a single embedding (no positive), or ids are missing.
+        If some instance has a single embedding (no positive), there is a single instance (no
+        negative), or ids are missing.
 
     Examples
     --------
@@ -140,6 +141,8 @@ def multi_positive_nt_xent_loss(
             f"instance {int(instance_ids[row])} has a single embedding, so no positive; give every "
             "instance at least two"
         )
+    if len(groups) < 2:
+        raise ValueError("a single instance has no negatives; use a larger batch")
     if positives == "inside":
         attraction = pairwise_logsumexp(
             u,

@@ -61,7 +61,9 @@ def whiten(
     covariance = centred.mT @ centred / (n - 1)
     covariance = (1 - eps) * covariance + eps * torch.eye(d, dtype=x.dtype, device=x.device)
     factor, info = torch.linalg.cholesky_ex(covariance)
-    if bool((info != 0).any()) or not bool(torch.isfinite(factor).all()):
+    # With n <= d the rank is too small, though rounding may hide it from the factorisation.
+    singular = eps == 0 and n <= d
+    if singular or bool((info != 0).any()) or not bool(torch.isfinite(factor).all()):
         raise ValueError(
             f"the covariance of {n} rows in {d} dimensions is singular; whiten at least "
             f"{2 * d} rows together (w_size >= 2 dim), or give eps > 0 (1e-4)"
