@@ -22,7 +22,8 @@ _HOOK = install_import_hook(
     ["tacit.losses", "tacit.parts", "tacit.evaluation"], f"{_CHECKER.__name__}.check"
 )
 
-torch.set_num_threads(2)
+# Small tensors gain nothing from threads, and on a busy machine they lose a lot.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
