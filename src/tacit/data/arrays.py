@@ -152,9 +152,10 @@ def open_npz(argument: str | None, options: OpenOptions) -> ImageSource:
     path = Path(argument).expanduser()
     name = f"npz:{path.name}"
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(f"{path} is one array, not an .npz archive. Save it with np.savez.")
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise DataError(f"{path} is one array, not an .npz archive. Save it with np.savez.")
+        with archive:
             return _from_archive(archive, name, options)
     except FileNotFoundError as error:
         raise DataError(f"the file {path} does not exist.") from error

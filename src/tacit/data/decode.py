@@ -175,10 +175,11 @@ def _check(image: Image.Image, plan: Plan) -> None:
 
 
 def _square(image: Image.Image, plan: Plan) -> np.ndarray:
-    orientation = _orientation(image)
-    if image.format in ("JPEG", "MPO"):  # MPO: several JPEGs, the first is decoded
+    if image.format in ("JPEG", "MPO") and min(image.size) >= 4 * plan.size:
         # The DCT decodes at 1/2, 1/4 or 1/8 for free; twice the target keeps the antialiasing.
         image.draft(image.mode, (2 * plan.size, 2 * plan.size))
+    image.load()
+    orientation = _orientation(image)  # after load: Pillow turns TIFF files upright by itself
     image = _eight_bit(image, "L" if plan.channels == 1 else "RGB")
     width, height = image.size
     if (width, height) != (plan.size, plan.size):
@@ -188,7 +189,7 @@ def _square(image: Image.Image, plan: Plan) -> np.ndarray:
         image = image.resize((plan.size, plan.size), Image.Resampling.BICUBIC, box=box)
     if orientation in TRANSPOSE:
         image = image.transpose(TRANSPOSE[orientation])
-    return np.array(image)
+    return np.asarray(image)
 
 
 def _orientation(image: Image.Image) -> int:
