@@ -47,7 +47,6 @@ logger = logging.getLogger("tacit.data")
 
 FORMAT = 1
 RESERVE = 256 * 2**20  # bytes of the disk that a cache leaves free
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 
 
 @dataclass(frozen=True)
@@ -122,13 +121,11 @@ def open_pixels(
         with _lock(root / f"{key}.lock"):
             # Another process may have built it while this one waited.
             return _load(root / key) or _build(encoded, plan, image_size, root, key, progress)
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
+    except OSError as error:  # of the cache folder: what reading the data met is in the index
         logger.warning(
             "%s: no cache in %s (%s); images are decoded on the fly, which is slower. "
             "Free some disk or set TACIT_CACHE to a folder with room.",
-            encoded.name, root, error.strerror,
+            encoded.name, root, error.strerror or error,
         )  # fmt: skip
     return _open_stream(encoded, plan, image_size, root / f"{key}-stream", progress)
 

@@ -104,7 +104,7 @@ def _open_text(spec: str, options: OpenOptions) -> ImageSource:
 def _hint(spec: str, prefix: str) -> str:
     path = Path(spec).expanduser()
     try:
-        if path.is_dir():
+        if spec and path.is_dir():
             return f" For the folder of images of that name, write 'images:{spec}'."
         if path.is_file():
             kind = "npz" if path.suffix == ".npz" else "parquet"
