@@ -23,6 +23,8 @@ from tacit.training.folder import RunFolder, write_atomic
 from tacit.training.metrics import read_metrics
 from tacit.views import EvalView
 
+SETTINGS = ("k", "C", "shots", "trials")  # what a protocol chose, not what it measured
+
 
 class Run:
     """A run folder with its encoder.
@@ -198,4 +200,11 @@ def _spread(n: int, wanted: int | None) -> np.ndarray:
 def _evaluate(
     train: np.ndarray, test: np.ndarray, labels: list[np.ndarray], names: list[str]
 ) -> dict[str, float]:
-    return evaluate_embeddings(train, labels[0], test, labels[1], protocols=tuple(names))
+    """Flat metrics: the first of a protocol under its name, the others as "protocol metric"."""
+    nested = evaluate_embeddings(train, labels[0], test, labels[1], protocols=tuple(names))
+    flat = {}
+    for protocol, values in nested.items():
+        main, *rest = (name for name in values if name not in SETTINGS)
+        flat[protocol] = values[main]
+        flat.update({f"{protocol} {name}": values[name] for name in rest})
+    return flat

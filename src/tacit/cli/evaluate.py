@@ -39,10 +39,9 @@ def evaluate(
         baselines=baselines,
     )
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("features")
-    columns = list(rows["encoder"])
-    for column in columns:
-        table.add_column(column, justify="right")
-    for name, values in rows.items():
-        table.add_row(name, *(f"{values[c]:.4f}" for c in columns))
+    table.add_column("metric")
+    for name in rows:
+        table.add_column(name, justify="right")
+    for metric in rows["encoder"]:
+        table.add_row(metric, *(f"{values[metric]:.4f}" for values in rows.values()))
     Console().print(table)

@@ -213,6 +213,7 @@ def _fit(
             state,
             step=trainer.global_step,
             seconds=module.seconds,
+            loss=module.latest["loss"].item() if module.latest else None,
             monitor_seconds=monitor.seconds if monitor else 0.0,
             health=monitor.health.state if monitor and monitor.health else None,
             health_message=monitor.health.message if monitor and monitor.health else None,

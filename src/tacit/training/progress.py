@@ -73,13 +73,13 @@ class ProgressCallback(L.Callback):
             self._bar.update(
                 self._task, completed=module.fraction, words=self.words(trainer, module)
             )
-        elif time.monotonic() - self._line_at > LINE_EVERY or trainer.should_stop:
-            self._line_at = time.monotonic()
-            self.console.print(
-                f"{module.fraction:4.0%}  {self.words(trainer, module)}",
-                highlight=False,
-                soft_wrap=True,
-            )
+        elif time.monotonic() - self._line_at > LINE_EVERY:
+            self._line(trainer, module)
+
+    def _line(self, trainer: L.Trainer, module: TrainingModule) -> None:
+        self._line_at = time.monotonic()
+        text = f"{module.fraction:4.0%}  {self.words(trainer, module)}"
+        self.console.print(text, highlight=False, soft_wrap=True)
 
     def _stop(self) -> None:
         if self._bar:
@@ -87,6 +87,9 @@ class ProgressCallback(L.Callback):
             self._bar = None
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        assert isinstance(module, TrainingModule)
+        if self._bar is None and trainer.is_global_zero:
+            self._line(trainer, module)
         self._stop()
 
     def on_exception(self, trainer: L.Trainer, module: L.LightningModule, error: Any) -> None:
