@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from tacit.data import open_source
+from tacit.data import ImageSource, open_source
 from tacit.errors import ConfigError
 from tacit.methods.base import Method
 from tacit.options import build_recipe
@@ -63,16 +63,23 @@ def pretrain(
     elif options:
         raise ConfigError("Give either a recipe or options, not both: recipe.changed({...}).")
     cls = METHODS.get(recipe.method)
-    source = open_source(
-        data,
-        split=recipe.split,
-        image_size=recipe.image_size,
-        strict=recipe.strict,
-        progress=progress,
-    )
+    source = _open(data, recipe, progress)
     folder = RunFolder.create(out, recipe.method, name)
     fit(recipe, folder, cls, source, encoder=module, progress=progress)
     return Run(folder.path, encoder=module)
+
+
+def _open(data: Any, recipe: Recipe, progress: bool) -> ImageSource:
+    """The training source; images below 16 pixels are decoded to 32, where networks begin."""
+
+    def opened(size: int | None) -> ImageSource:
+        return open_source(
+            data, split=recipe.split, image_size=size, strict=recipe.strict, progress=progress
+        )
+
+    source = opened(recipe.image_size)
+    tiny = recipe.image_size is None and min(source.shape[1:]) < 16
+    return opened(32) if tiny else source
 
 
 def load(path: str | Path, *, encoder: nn.Module | None = None) -> Run:

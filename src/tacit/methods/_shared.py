@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+import torch
 from torch import Tensor
 
 from tacit.distributed import all_gather, rank, world_size
@@ -34,3 +35,20 @@ def gather_each(embeddings: Iterable[Tensor]) -> list[Tensor]:
 def own_rows(x: Tensor) -> Tensor:
     """The rows of a gathered tensor that came from this process."""
     return x.chunk(world_size())[rank()]
+
+
+@torch.no_grad()
+def shuffled_forward(
+    network: Callable[[Tensor], Tensor], x: Tensor, generator: torch.Generator
+) -> Tensor:
+    """`network(x)` with the samples of all processes shuffled for the pass (MoCo's shuffled BN).
+
+    Batch norm then normalises keys and queries by different samples and cannot give them away.
+    `generator` must be in the same state on every process.
+    """
+    if world_size() == 1:
+        return network(x)
+    everything = all_gather(x)
+    order = torch.randperm(len(everything), generator=generator).to(x.device)
+    shuffled = all_gather(network(own_rows(everything[order])))
+    return own_rows(shuffled[order.argsort()])

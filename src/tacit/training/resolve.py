@@ -17,10 +17,13 @@ EPOCHS = 100
 
 
 def bf16_pays() -> bool:
-    """Whether bf16 matrix products are done by this machine's hardware."""
+    """Whether bf16 is faster here: GPUs with bf16, CPUs with AMX.
+
+    On CPUs with AVX512-BF16 alone, convolutions and their gradients are no faster than float32.
+    """
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    check = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return bool(check and check())
 
 
@@ -62,7 +65,7 @@ def resolve(recipe: Recipe, method: type[Method], source: Any) -> Recipe:
     n_views = recipe.n_views or method.n_views
     changes: dict[str, Any] = {
         "options": options.model_dump(),
-        "image_size": recipe.image_size or source.shape[-1],
+        "image_size": source.shape[-1],
         "encoder": recipe.encoder or ("resnet18" if cuda else "small"),
         "n_views": n_views,
     }

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from tacit.distributed import all_gather, rank
+from tacit.distributed import all_gather, rank, world_size
 from tacit.encoders import Encoder
 from tacit.encoders.heads import MLPHead
 from tacit.errors import ConfigError
@@ -89,7 +89,9 @@ class CACRMoCoV3(Method):
             )
             for i, key in enumerate(keys)
         ]
-        return Losses(torch.stack(terms).mean())
+        # The Euclidean form is a sum over the batch; processes average their gradients.
+        scale = world_size() if c.form == "euclidean" else 1
+        return Losses(scale * torch.stack(terms).mean())
 
     def after_step(self) -> None:
         self.target.update(nn.Sequential(self.encoder, self.projector), self.progress.fraction)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
@@ -12,9 +11,9 @@ from torch import Tensor, nn
 from tacit.encoders import Encoder
 from tacit.encoders.heads import MLPHead
 from tacit.losses import cacr_queue_loss
-from tacit.methods._shared import gather_each
+from tacit.methods._shared import gather_each, shuffled_forward
 from tacit.methods.base import Batch, Losses, Method, Paper
-from tacit.parts import EMA, FeatureQueue
+from tacit.parts import EMA, FeatureQueue, SharedGenerator
 from tacit.recipe import OptimizerConfig, Recipe, ScheduleConfig
 
 
@@ -55,6 +54,7 @@ class CACRQueue(Method):
         online = nn.Sequential(encoder, self.projector)
         self.target = EMA(online, base=config.ema, schedule="constant")
         self.queue = FeatureQueue(config.queue_size, dims[-1])
+        self.random = SharedGenerator()
         self._keys: list[Tensor] = []
 
     def project(self, x: Tensor) -> Tensor:
@@ -63,8 +63,7 @@ class CACRQueue(Method):
     def training_loss(self, batch: Batch) -> Losses:
         c = self.config
         queries = gather_each(self.project(view) for view in batch.views)
-        with torch.no_grad():
-            keys = gather_each(F.normalize(self.target(view), dim=1) for view in batch.views)
+        keys = gather_each(self._key(view) for view in batch.views)
         self._keys.append(keys[-1])
         out = cacr_queue_loss(
             queries,
@@ -78,6 +77,9 @@ class CACRQueue(Method):
             return_weights=False,
         )
         return Losses(out.loss, {"attraction": out.attraction, "repulsion": out.repulsion})
+
+    def _key(self, x: Tensor) -> Tensor:
+        return F.normalize(shuffled_forward(self.target, x, self.random.next()), dim=1)
 
     def after_step(self) -> None:
         for keys in self._keys:

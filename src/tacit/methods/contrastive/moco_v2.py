@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -12,9 +11,9 @@ from tacit.distributed import all_gather
 from tacit.encoders import Encoder
 from tacit.encoders.heads import MLPHead
 from tacit.losses import moco_dcl_loss, moco_loss
-from tacit.methods._shared import two_views
+from tacit.methods._shared import shuffled_forward, two_views
 from tacit.methods.base import Batch, Losses, Method, Paper
-from tacit.parts import EMA, FeatureQueue
+from tacit.parts import EMA, FeatureQueue, SharedGenerator
 from tacit.recipe import OptimizerConfig, Recipe
 
 
@@ -58,6 +57,7 @@ class MoCoV2(Method):
         self.queues: Any = nn.ModuleList(
             FeatureQueue(config.queue_size, dims[-1]) for _ in range(2 if config.symmetric else 1)
         )
+        self.random = SharedGenerator()
         self._keys: list[list[Tensor]] = []
 
     def project(self, x: Tensor) -> Tensor:
@@ -75,9 +75,8 @@ class MoCoV2(Method):
         second = self._contrast(self.project(x2), k1, self.queues[0])
         return Losses((first + second) / 2)
 
-    @torch.no_grad()
     def _key(self, x: Tensor) -> Tensor:
-        return self.target(x)
+        return shuffled_forward(self.target, x, self.random.next())
 
     def _contrast(self, q: Tensor, k: Tensor, queue: FeatureQueue) -> Tensor:
         loss = moco_dcl_loss if self.config.loss == "dcl" else moco_loss
