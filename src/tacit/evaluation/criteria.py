@@ -32,7 +32,7 @@ Direction: TypeAlias = Literal["higher", "lower", "target"]
 #: rows used by the criteria whose cost is quadratic in N
 QUADRATIC_ROWS = 4096
 #: rows used for uniformity while training
-ONLINE_PAIR_ROWS = 512
+ONLINE_PAIR_ROWS = 256
 
 
 class CriterionResult(NamedTuple):
@@ -184,7 +184,7 @@ def _value(rule: _Rule, spectrum: Spectrum) -> float:
 def online_criteria(Z: Rows) -> dict[str, float]:
     """The criteria cheap enough to follow while training, as plain floats.
 
-    rankme, stable_rank, alpha_req, feature_std, total_variance, uniformity (on at most 512 rows)
+    rankme, stable_rank, alpha_req, feature_std, total_variance, uniformity (on at most 256 rows)
     and the `width` d, which the alarm needs. Nothing here raises on a collapsed batch: all-zero
     embeddings have rankme and stable_rank 1, and what is undefined is NaN.
 
