@@ -78,7 +78,8 @@ def build_method(
         image_size=recipe.image_size,
         **recipe.encoder_options,
     )
-    return method(network, resolve_options(method, recipe.options, recipe.method))
+    built = method(network, resolve_options(method, recipe.options, recipe.method))
+    return built.to(memory_format=torch.channels_last)
 
 
 def fit(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tacit import distributed
+from tacit.embedding import fast_layout
 from tacit.errors import TacitError
 from tacit.methods.base import Batch, Method, Progress
 from tacit.recipe import Recipe
@@ -79,7 +80,7 @@ class TrainingModule(L.LightningModule):
         self.generator.manual_seed(seed)
         torch.manual_seed(seed)
         with torch.autocast(self.device.type, enabled=False):
-            views = self.views(raw.samples, self.generator)
+            views = [fast_layout(v) for v in self.views(raw.samples, self.generator)]
         losses = self.method.training_loss(Batch(views, raw.index))
         self.latest = {"loss": losses.total.detach()}
         self.latest.update({name: part.detach() for name, part in losses.parts.items()})

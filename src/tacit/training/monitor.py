@@ -12,6 +12,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from tacit.embedding import fast_layout
 from tacit.evaluation.criteria import online_criteria
 from tacit.evaluation.health import CollapseAlarm, Health
 from tacit.training.metrics import MetricsCallback
@@ -87,7 +88,7 @@ class MonitorCallback(L.Callback):
         with evaluating(module.method):
             return torch.cat(
                 [
-                    module.method.project(self.view(part.to(module.device))).float()
+                    module.method.project(fast_layout(self.view(part.to(module.device)))).float()
                     for part in self.samples.split(chunk)
                 ]
             )
