@@ -105,6 +105,6 @@ def compare_runs(paths: Sequence[str | Path], criterion: str = "rankme") -> Comp
         results.append({**numbers, **facts, "d": run.status.get("width")})
     selection = select_runs(results, criterion=criterion)
     accuracy = {str(run.path): run.accuracy() for run in runs}
-    labelled = [(r[criterion], accuracy[r["name"]]) for r in results if accuracy[r["name"]]]
+    labelled = [(run.status[criterion], run.accuracy()) for run in runs if run.accuracy()]
     report = selection_report(*zip(*labelled)) if len(labelled) >= 3 else None
     return Comparison(selection, accuracy, report)

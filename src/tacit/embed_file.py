@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tacit.data.source import Split
 from tacit.embedding import embed_chunks
 from tacit.errors import ConfigError, TacitError
 from tacit.run import Run
@@ -26,7 +27,7 @@ def embed_to_file(
     data: Any,
     out: str | Path,
     *,
-    split: str = "all",
+    split: Split = "all",
     batch_size: int = 256,
     progress: bool = True,
 ) -> Path:

@@ -40,7 +40,8 @@ def embed_chunks(
     batch_size : samples a forward pass.
     """
     where = device()
-    encoder = encoder.to(where, memory_format=torch.channels_last).eval()
+    encoder = encoder.to(where).eval()
+    encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if positions is None:
         positions = np.arange(len(source))
     for start in range(0, len(positions), batch_size):

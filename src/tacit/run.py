@@ -12,6 +12,7 @@ import numpy as np
 from torch import nn
 
 from tacit.data import ImageSource, open_source
+from tacit.data.source import Split
 from tacit.embedding import embed_all
 from tacit.encoders import Encoder, load_encoder
 from tacit.errors import DataError, TacitError
@@ -73,7 +74,7 @@ class Run:
         spec = self._loaded[1]
         return EvalView(image_size=spec["image_size"], mean=spec["mean"], std=spec["std"])
 
-    def open(self, data: Any = None, split: str = "all") -> ImageSource:
+    def open(self, data: Any = None, split: Split = "all") -> ImageSource:
         """A data source at this run's image size; its own data by default."""
         source = open_source(
             self.recipe.data if data is None else data,
@@ -89,7 +90,7 @@ class Run:
             )
         return source
 
-    def embed(self, data: Any, *, split: str = "all", batch_size: int = 256) -> np.ndarray:
+    def embed(self, data: Any, *, split: Split = "all", batch_size: int = 256) -> np.ndarray:
         """Embeddings (n, dim) float32 of a spec, an array or a source."""
         return embed_all(self.encoder, self.view, self.open(data, split), batch_size=batch_size)
 

@@ -22,7 +22,7 @@ def make(**options):
 def test_an_epoch_visits_every_sample_at_most_once_and_epochs_differ():
     stream = make()
     assert stream.steps_per_epoch == 12
-    epochs = [torch.cat([b.index for b in take(stream, 24)[e * 12 :][:12]]) for e in range(2)]
+    epochs = [torch.cat([b.rows for b in take(stream, 24)[e * 12 :][:12]]) for e in range(2)]
     for epoch in epochs:
         assert len(set(epoch.tolist())) == 96
     assert epochs[0].tolist() != epochs[1].tolist()
@@ -34,15 +34,15 @@ def test_a_resumed_stream_continues_the_order():
     rest.micro_step = 17
     for expected, got in zip(whole[17:], take(rest, 13)):
         assert got.micro_step == expected.micro_step
-        assert torch.equal(got.index, expected.index)
+        assert torch.equal(got.rows, expected.rows)
 
 
 def test_ranks_and_micro_batches_partition_the_same_global_batch():
     whole = take(make(batch_size=16), 6)
     parts = [take(make(batch_size=8, accumulate=2, rank=r, world=2), 12) for r in range(2)]
     for step, batch in enumerate(whole):
-        pieces = [parts[r][2 * step + m].index for r in range(2) for m in range(2)]
-        assert torch.equal(torch.cat(pieces), batch.index)
+        pieces = [parts[r][2 * step + m].rows for r in range(2) for m in range(2)]
+        assert torch.equal(torch.cat(pieces), batch.rows)
 
 
 def test_reservoir_is_held_out_and_repeatable():

@@ -28,5 +28,5 @@ def embed(
     import tacit
     from tacit.embed_file import embed_to_file
 
-    path = embed_to_file(tacit.load(run), data, out, split=split, batch_size=batch_size)
+    path = embed_to_file(tacit.load(run), data, out, split=split, batch_size=batch_size)  # type: ignore[arg-type]
     typer.echo(f"{path}")

@@ -79,7 +79,8 @@ def build_method(
         **recipe.encoder_options,
     )
     built = method(network, resolve_options(method, recipe.options, recipe.method))
-    return built.to(memory_format=torch.channels_last)
+    built.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return built
 
 
 def fit(

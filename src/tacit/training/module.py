@@ -81,7 +81,7 @@ class TrainingModule(L.LightningModule):
         torch.manual_seed(seed)
         with torch.autocast(self.device.type, enabled=False):
             views = [fast_layout(v) for v in self.views(raw.samples, self.generator)]
-        losses = self.method.training_loss(Batch(views, raw.index))
+        losses = self.method.training_loss(Batch(views, raw.rows))
         self.latest = {"loss": losses.total.detach()}
         self.latest.update({name: part.detach() for name, part in losses.parts.items()})
         if not torch.isfinite(self.latest["loss"]):

@@ -16,7 +16,7 @@ class RawBatch(NamedTuple):
 
     micro_step: int
     samples: Tensor
-    index: Tensor
+    rows: Tensor
 
 
 def seed_of(*numbers: int) -> int:
