@@ -48,6 +48,7 @@ def train(
     steps: int,
     seed: int,
     schedule: ScheduleConfig = CONSTANT,
+    watch: Callable[[int], None] | None = None,
 ) -> list[float]:
     """Train `method` in place; returns the loss of every step.
 
@@ -62,6 +63,7 @@ def train(
     batch_size : samples a step, at most N.
     steps : optimiser steps.
     seed : of order and views.
+    watch : called in eval mode with the number of steps done, after every tenth of the run.
     """
     generator = torch.Generator().manual_seed(seed)
     constant = method.constant_lr_parameters()
@@ -85,6 +87,10 @@ def train(
         update.step()
         method.after_step()
         losses.append(float(loss.detach()))
+        if watch is not None and 10 * (step + 1) // steps > 10 * step // steps:
+            method.eval()
+            watch(step + 1)
+            method.train()
     method.eval()
     return losses
 
