@@ -70,8 +70,9 @@ def digits_method(name: str, *, width: int, seed: int, **options: Any) -> Method
 def geometric_views(n_views: int, *, noise: float) -> ViewsFunction:
     """Random affine maps and pixel noise, each view and sample with its own draws.
 
-    Rotation up to 0.35 rad, scale and shift (share of the image's width) up to 25 %, all uniform
-    and bilinear with black outside; then Gaussian noise of standard deviation `noise`.
+    Rotation up to 0.35 rad, scale up to 25 % and shift up to 25 % of the image's width (2 pixels)
+    of the sampling grid, all uniform; bilinear with black outside; then Gaussian noise of standard
+    deviation `noise`.
     """
 
     def one(x: Tensor, generator: torch.Generator) -> Tensor:
