@@ -15,9 +15,8 @@ def _prepare(
     views: MultiViews, temperature: float, gather: bool = False
 ) -> Float[Tensor, "views batch dim"]:
     check_positive("temperature", temperature)
-    z = stack_views(views, minimum=1 if gather else 2)
-    z = unit_rows(z, "views")
-    return gather_views(z) if gather else z
+    z = unit_rows(stack_views(views, minimum=1), "views")
+    return stack_views(gather_views(z) if gather else z)
 
 
 def _is_paper(variant: str) -> bool:

@@ -109,7 +109,8 @@ class SwAV(Method):
     def default_recipe(cls, modality: str = "image") -> Recipe:
         return Recipe(
             method="swav",
-            views="simclr",
+            views="swav",
+            views_options={"local_views": 0},  # 6 small crops at 224 pixels
             n_views=2,
             optimizer=OptimizerConfig(name="lars", lr=0.6, weight_decay=1e-6),
         )

@@ -61,7 +61,8 @@ class AlignUniform(Method):
     def default_recipe(cls, modality: str = "image") -> Recipe:
         return Recipe(
             method="align-uniform",
-            views="simclr",
+            views="cacr",
+            views_options={"area": [0.08, 1.0]},
             n_views=2,
             optimizer=OptimizerConfig(name="sgd", lr=0.12, weight_decay=1e-4),
             schedule=ScheduleConfig(name="step", warmup=0.0, milestones=(0.775, 0.85, 0.925)),

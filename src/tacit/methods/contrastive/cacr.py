@@ -84,7 +84,7 @@ class CACR(Method):
     def default_recipe(cls, modality: str = "image") -> Recipe:
         return Recipe(
             method="cacr",
-            views="simclr",
+            views="cacr",
             n_views=5,
             batch_size=128,
             optimizer=OptimizerConfig(name="sgd", lr=0.12, weight_decay=1e-4),

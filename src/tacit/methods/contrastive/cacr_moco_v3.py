@@ -101,6 +101,7 @@ class CACRMoCoV3(Method):
         return Recipe(
             method="cacr-moco-v3",
             views="byol",
+            views_options={"area": [0.2, 1.0]},
             n_views=2,
             optimizer=OptimizerConfig(name="lars", lr=0.3, weight_decay=1.5e-6),
         )

@@ -64,7 +64,7 @@ class DCLW(Method):
     def default_recipe(cls, modality: str = "image") -> Recipe:
         return Recipe(
             method="dclw",
-            views="simclr",
+            views="dcl",
             n_views=2,
             optimizer=OptimizerConfig(name="adam", lr=1e-3, scale_lr=False, weight_decay=1e-6),
             schedule=ScheduleConfig(name="constant", warmup=0.0),

@@ -56,7 +56,7 @@ class DHEL(Method):
     def default_recipe(cls, modality: str = "image") -> Recipe:
         return Recipe(
             method="dhel",
-            views="simclr",
+            views="mv-dhel",
             n_views=2,
             optimizer=OptimizerConfig(name="sgd", lr=1.0, weight_decay=1e-6),
         )

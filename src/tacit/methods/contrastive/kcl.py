@@ -56,7 +56,7 @@ class KCL(Method):
     def default_recipe(cls, modality: str = "image") -> Recipe:
         return Recipe(
             method="kcl",
-            views="simclr",
+            views="mv-dhel",
             n_views=2,
             optimizer=OptimizerConfig(name="sgd", lr=1.0, weight_decay=1e-6),
         )

@@ -92,7 +92,7 @@ class MultiView(Method):
     def default_recipe(cls, modality: str = "image") -> Recipe:
         return Recipe(
             method="multi-view",
-            views="simclr",
+            views="mv-dhel",
             n_views=4,
             optimizer=OptimizerConfig(name="sgd", lr=1.0, weight_decay=1e-6),
         )

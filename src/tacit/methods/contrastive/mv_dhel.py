@@ -58,7 +58,7 @@ class MVDHEL(Method):
     def default_recipe(cls, modality: str = "image") -> Recipe:
         return Recipe(
             method="mv-dhel",
-            views="simclr",
+            views="mv-dhel",
             n_views=4,
             optimizer=OptimizerConfig(name="sgd", lr=1.0, weight_decay=1e-6),
         )

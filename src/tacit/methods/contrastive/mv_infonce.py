@@ -58,7 +58,7 @@ class MVInfoNCE(Method):
     def default_recipe(cls, modality: str = "image") -> Recipe:
         return Recipe(
             method="mv-infonce",
-            views="simclr",
+            views="mv-dhel",
             n_views=4,
             optimizer=OptimizerConfig(name="sgd", lr=1.0, weight_decay=1e-6),
         )

@@ -105,7 +105,7 @@ class DirectPred(Method):
     def default_recipe(cls, modality: str = "image") -> Recipe:
         return Recipe(
             method="directpred",
-            views="simclr",
+            views="directpred",
             n_views=2,
             batch_size=128,
             optimizer=OptimizerConfig(name="sgd", lr=0.03, scale_lr=False, weight_decay=4e-4),

@@ -59,7 +59,7 @@ class SimSiam(Method):
     def default_recipe(cls, modality: str = "image") -> Recipe:
         return Recipe(
             method="simsiam",
-            views="simclr",
+            views="moco",
             n_views=2,
             optimizer=OptimizerConfig(name="sgd", lr=0.5, weight_decay=1e-5),
         )

@@ -85,7 +85,7 @@ class MixedBarlowTwins(Method):
     def default_recipe(cls, modality: str = "image") -> Recipe:
         return Recipe(
             method="mix-bt",
-            views="simclr",
+            views="mix-bt",
             n_views=2,
             optimizer=OptimizerConfig(name="adam", lr=0.01, weight_decay=1e-6),
             schedule=ScheduleConfig(warmup=0.005, final=0.001),

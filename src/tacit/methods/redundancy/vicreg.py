@@ -75,6 +75,7 @@ class VICReg(Method):
         return Recipe(
             method="vicreg",
             views="barlow",
+            views_options={"area": [0.2, 1.0]},
             n_views=2,
             optimizer=OptimizerConfig(name="lars", lr=0.3, weight_decay=1e-4),
         )
