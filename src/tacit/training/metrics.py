@@ -101,7 +101,7 @@ class MetricsCallback(L.Callback):
         assert isinstance(module, TrainingModule)
         step = trainer.global_step
         first_step, first_time = self._last
-        if step == first_step or (step % EVERY and not self.pending and not trainer.should_stop):
+        if step == first_step or (step % EVERY and not self.pending):
             return
         now = time.monotonic()
         if step % EVERY == 0 or not self.speed:

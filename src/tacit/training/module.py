@@ -105,9 +105,11 @@ class TrainingModule(L.LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         self.method.before_step()
 
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self.method.after_step()  # here, so that a checkpoint of this step has it
+
     def on_train_batch_end(self, outputs: Any, batch: RawBatch, batch_index: int) -> None:
-        if (batch.micro_step + 1) % self.recipe.accumulate == 0:
-            self.method.after_step()
         if self.fraction >= 1.0:
             self.trainer.should_stop = True
 

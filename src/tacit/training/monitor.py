@@ -78,8 +78,9 @@ class MonitorCallback(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, i: int
     ) -> None:
+        assert isinstance(module, TrainingModule)
         step = trainer.global_step
-        if step != self._seen and (step % self.every == 0 or trainer.should_stop):
+        if step != self._seen and (step % self.every == 0 or module.fraction >= 1.0):
             self.look(trainer, module)
 
     @torch.no_grad()
