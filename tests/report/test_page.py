@@ -185,7 +185,7 @@ def test_projections_come_from_the_checkpoint(make_run):
     assert "projections" in read(run).text["spectrum"]
     # A checkpoint of something else costs that one curve.
     torch.save({"state_dict": {}}, run.folder.checkpoint_path)
-    assert "embeddings256" in "".join(read(run).text["spectrum"].split())
+    assert f"embeddings{run.encoder.dim}" in "".join(read(run).text["spectrum"].split())
 
 
 def test_a_slow_network_embeds_fewer_samples(make_run, monkeypatch):

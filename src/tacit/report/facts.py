@@ -140,12 +140,22 @@ def method_facts(name: str) -> MethodFacts:
     return MethodFacts(summary, paper)
 
 
+def data_name(spec: str) -> str:
+    """The last part of a data spec, for headings.
+
+    >>> data_name("images:/home/me/photographs/"), data_name("digits")
+    ('photographs', 'digits')
+    """
+    return spec.partition("#")[0].rstrip("/").rsplit("/", 1)[-1].rsplit(":", 1)[-1] or spec
+
+
 def tiles(run: Run, status: dict[str, Any], metrics: Metrics) -> list[tuple[str, str, str]]:
     """(name, value, remark) of the numbers at the top."""
-    recipe = run.recipe
+    recipe, name = run.recipe, data_name(run.recipe.data)
+    where = f"split {recipe.split}, {recipe.image_size or '?'} px"
     found = [
         ("method", recipe.method, ""),
-        ("data", recipe.data, f"split {recipe.split}, {recipe.image_size or '?'} px"),
+        ("data", name, f"{recipe.data}, " * (name != recipe.data) + where),
         ("encoder", recipe.encoder or "not chosen", _size(run)),
     ]
     step, seconds = progress(status, metrics)
@@ -159,7 +169,7 @@ def tiles(run: Run, status: dict[str, Any], metrics: Metrics) -> list[tuple[str,
         found.append(("time", duration(seconds), remark))
     speeds = [v for v in metrics.get("images_per_second", []) if isinstance(v, float)]
     if speeds:
-        found.append(("speed", f"{statistics.median(speeds):,.0f} images/s", "median"))
+        found.append(("images/s", f"{statistics.median(speeds):,.0f}", "median"))
     return found
 
 

@@ -88,6 +88,7 @@ def collect(run: Run) -> dict[str, Any]:
     sample = attempt(lambda: embed_sample(run))
     return {
         "recipe": run.recipe,
+        "data_name": facts.data_name(run.recipe.data),
         "recipe_text": run.recipe.to_yaml(),
         "method": facts.method_facts(run.recipe.method),
         "outcome": facts.outcome(run, status, metrics),
