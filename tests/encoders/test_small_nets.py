@@ -13,8 +13,21 @@ from tacit.errors import ConfigError
 def test_small_reads_any_size_and_channels(size, channels):
     net = build_encoder("small", in_channels=channels, image_size=size).eval()
     features = net.features(torch.randn(2, channels, size, size))
-    torch.testing.assert_close(features.patches.mean(dim=1), features.pooled)
+    assert features.patches.shape == (2, features.grid[0] * features.grid[1], net.dim)
     assert min(features.grid) >= 2
+
+
+def test_small_pools_every_stage_with_the_same_weight():
+    net = build_encoder("small", in_channels=3, image_size=32).eval()
+    images = torch.randn(3, 3, 32, 32)
+    features = net.features(images)
+    widths = [64, 128, 256]
+    assert net.dim == sum(widths) == features.pooled.shape[1]
+    # At 32 pixels the earlier maps average evenly onto the last grid, so patches average to means.
+    means = features.patches.mean(dim=1).split(widths, dim=1)
+    for mean, pooled in zip(means, features.pooled.split(widths, dim=1), strict=True):
+        torch.testing.assert_close(mean / mean.norm(dim=1, keepdim=True), pooled)
+    torch.testing.assert_close(net(images), features.pooled)
 
 
 def test_small_refuses_images_without_room():
