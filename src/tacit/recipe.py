@@ -45,7 +45,7 @@ class _Strict(BaseModel):
 class OptimizerConfig(_Strict):
     """How parameters are updated; one-dimensional ones get no weight decay and no LARS scaling."""
 
-    name: Literal["sgd", "lars", "adam", "adamw"] = "sgd"
+    name: Literal["sgd", "lars", "adam", "adamw", "muon"] = "sgd"
     lr: float = Field(0.06, gt=0, description="learning rate, per 256 samples if scale_lr")
     scale_lr: bool = Field(True, description="multiply lr by global batch / 256")
     weight_decay: float = Field(5e-4, ge=0)
@@ -53,6 +53,7 @@ class OptimizerConfig(_Strict):
     nesterov: bool = False
     betas: tuple[float, float] = (0.9, 0.999)
     trust: float = Field(0.02, gt=0, description="LARS trust coefficient")
+    vector_lr: float = Field(2e-3, gt=0, description="muon: Adam's rate of biases and norms")
     clip_lars: bool = Field(True, description="LARS ratio clipped at the learning rate")
     decay_all: bool = Field(False, description="weight decay on biases and normalisation too")
 
@@ -90,6 +91,7 @@ class Recipe(_Strict):
     views: str = "simclr"
     views_options: dict[str, Any] = Field(default_factory=dict)
     n_views: int | None = Field(None, ge=1)
+    view_scale: float = Field(1.0, gt=0, le=2, description="side of the views / image_size")
     batch_size: int = Field(256, ge=1, description="samples per optimiser step and process")
     accumulate: int = Field(1, ge=1, description="micro-batches an optimiser step is made of")
     epochs: float | None = Field(None, gt=0)

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from tacit.recipe import OptimizerConfig, ScheduleConfig
+from tacit.training.muon import Muon, orthogonalise
 from tacit.training.optim import LARS, build_optimizer, parameter_groups
 from tacit.training.schedule import lr_factor
 
@@ -46,7 +47,7 @@ def test_lars_leaves_vectors_to_plain_sgd():
     torch.testing.assert_close(p, q)
 
 
-@pytest.mark.parametrize("name", ["sgd", "lars", "adam", "adamw"])
+@pytest.mark.parametrize("name", ["sgd", "lars", "adam", "adamw", "muon"])
 def test_every_optimizer_descends_and_scales_its_rate(name):
     torch.manual_seed(0)
     net = nn.Linear(4, 4)
@@ -62,10 +63,41 @@ def test_every_optimizer_descends_and_scales_its_rate(name):
     assert loss.item() < 0.7 * first
 
 
+def test_muon_follows_its_equations_and_adam_on_vectors():
+    torch.manual_seed(0)
+    p, b = nn.Parameter(torch.randn(6, 2, 3, 3)), nn.Parameter(torch.randn(5))
+    twin = nn.Parameter(b.detach().clone())
+    muon = Muon([{"params": [p]}, {"params": [b], "matrix": False}], 0.02, weight_decay=0.1)
+    adam = torch.optim.Adam([twin], 2e-3)
+    expected, m = p.detach().clone(), torch.zeros(6, 18)
+    for _ in range(3):
+        p.grad, b.grad = torch.randn_like(p), torch.randn_like(b)
+        twin.grad = b.grad.clone()
+        g = p.grad.reshape(6, 18)
+        m = 0.95 * m + 0.05 * g
+        expected = expected * (1 - 0.02 * 0.1)
+        expected -= 0.02 * orthogonalise(0.05 * g + 0.95 * m).reshape(p.shape)
+        muon.step()
+        adam.step()
+    torch.testing.assert_close(p.detach(), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(b, twin, rtol=1e-5, atol=1e-6)
+
+
+def test_orthogonalise_keeps_directions_and_levels_the_spectrum():
+    torch.manual_seed(0)
+    for shape in ((8, 20), (20, 8)):
+        x = torch.randn(shape)
+        u, _, v = torch.linalg.svd(x, full_matrices=False)
+        y = orthogonalise(x)
+        assert (torch.linalg.svdvals(y) - 1).abs().max() < 0.4
+        inner = u.T @ y @ v.T
+        assert (inner - torch.diag(inner.diag())).abs().max() < 1e-3
+
+
 def test_groups_exclude_vectors_and_mark_constant_rates():
     net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
     groups = parameter_groups(net, constant=[net[0].weight])
-    by_flags = {(g["lars"], g["constant_lr"]): g for g in groups}
+    by_flags = {(g["matrix"], g["constant_lr"]): g for g in groups}
     assert by_flags[True, True]["params"] == [net[0].weight]
     assert by_flags[False, False]["weight_decay"] == 0.0
     assert len(by_flags[False, False]["params"]) == 3

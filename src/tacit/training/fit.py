@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from tacit.training.monitor import MonitorCallback
 from tacit.training.progress import ProgressCallback
 from tacit.training.resolve import resolve, resolve_options, total_steps
 from tacit.training.stream import BatchStream, split_reservoir
-from tacit.views import EvalView, build_views
+from tacit.views import EvalView, Views, build_views
 
 MONITOR_COLUMNS = (
     "rankme",
@@ -81,6 +82,25 @@ def build_method(
     built = method(network, resolve_options(method, recipe.options, recipe.method))
     built.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return built
+
+
+def training_views(
+    recipe: Recipe, channels: int, mean: Sequence[float], std: Sequence[float]
+) -> Views:
+    """The views of a resolved recipe; a `view_scale` other than 1 rounds to a multiple of 8."""
+    assert recipe.image_size is not None
+    side = recipe.image_size
+    if recipe.view_scale != 1.0:
+        side = max(8, 8 * round(recipe.view_scale * side / 8))
+    return build_views(
+        recipe.views,
+        image_size=side,
+        channels=channels,
+        mean=mean,
+        std=std,
+        n_views=recipe.n_views,
+        **recipe.views_options,
+    )
 
 
 def fit(
@@ -152,9 +172,7 @@ def _fit(
         stream.micro_step = checkpoint["global_step"] * recipe.accumulate
     assert recipe.image_size is not None
     size = {"image_size": recipe.image_size, "mean": mean, "std": std}
-    views = build_views(
-        recipe.views, channels=channels, n_views=recipe.n_views, **size, **recipe.views_options
-    )
+    views = training_views(recipe, channels, mean, std)
     steps = total_steps(recipe, len(training))
     module = TrainingModule(
         build_method(method_class, recipe, channels, encoder),

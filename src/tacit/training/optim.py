@@ -10,18 +10,19 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tacit.recipe import OptimizerConfig
+from tacit.training.muon import Muon
 
 
 class LARS(Optimizer):
     """SGD with momentum whose step on each matrix is scaled by ||p|| / ||g|| (You et al., 2017).
 
-    For a parameter with `lars=True` in its group, with g the gradient, p the parameter:
+    For a parameter with `matrix=True` in its group, with g the gradient, p the parameter:
 
     - `clip=False` (official Barlow Twins, MoCo v3): g <- g + wd p; g <- trust ||p|| / ||g|| g.
     - `clip=True` (solo-learn): ratio = trust ||p|| / (||g|| + wd ||p|| + 1e-8), limited to
       ratio / lr <= 1; g <- min(ratio / lr, 1) (g + wd p).
 
-    Then v <- momentum v + g; p <- p - lr v. Groups with `lars=False` are plain SGD with momentum.
+    Then v <- momentum v + g; p <- p - lr v. Groups with `matrix=False` are plain SGD with momentum.
 
     >>> p = nn.Parameter(torch.ones(2, 2))
     >>> p.grad = torch.ones(2, 2)
@@ -48,7 +49,7 @@ class LARS(Optimizer):
             "trust": trust,
             "clip": clip,
             "nesterov": nesterov,
-            "lars": True,
+            "matrix": True,
         }
         super().__init__(params, defaults)
 
@@ -68,7 +69,7 @@ class LARS(Optimizer):
     def _update(self, p: Tensor, group: dict[str, Any]) -> None:
         wd = group["weight_decay"]
         grad = p.grad.add(p, alpha=wd) if wd else p.grad.clone()  # type: ignore[union-attr]
-        if group["lars"]:
+        if group["matrix"]:
             grad.mul_(self._ratio(p, grad, group))
         state = self.state[p]
         if group["momentum"]:
@@ -109,7 +110,7 @@ def parameter_groups(
     return [
         {
             "params": params,
-            "lars": matrix,
+            "matrix": matrix,
             "constant_lr": is_fixed,
             **({} if matrix or decay_all else {"weight_decay": 0.0}),
         }
@@ -137,6 +138,15 @@ def build_optimizer(
             trust=config.trust,
             clip=config.clip_lars,
             nesterov=config.nesterov,
+        )
+    elif config.name == "muon":
+        optimizer = Muon(
+            groups,
+            lr,
+            momentum=config.momentum,
+            weight_decay=wd,
+            vector_lr=config.vector_lr,
+            betas=config.betas,
         )
     elif config.name == "sgd":
         optimizer = torch.optim.SGD(
