@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tacit.data.spec import SPECS
+from tacit.defaults import METHOD, default_recipe
 from tacit.errors import ConfigError, did_you_mean
 from tacit.recipe import OptimizerConfig, Recipe
 from tacit.registry import METHODS
@@ -53,15 +55,28 @@ def place(name: str, value: Any, method_fields: list[str]) -> dict[str, Any]:
     )
 
 
-def build_recipe(method: str, data: str, values: dict[str, Any]) -> Recipe:
-    """The method's default recipe with the user's words laid over it.
+def split_words(method: str | None, data: str | None) -> tuple[str | None, str]:
+    """Method and data of a command line, where the method may be left out.
+
+    >>> split_words("images:./photos", None)
+    (None, 'images:./photos')
+    >>> split_words("byol", None)
+    ('byol', 'photos')
+    """
+    if method is not None and data is None and method.partition(":")[0] in SPECS:
+        return None, method
+    return method, data or "photos"
+
+
+def build_recipe(method: str | None, data: str, values: dict[str, Any]) -> Recipe:
+    """The method's default recipe (tacit's own without a method) with the user's words over it.
 
     Raises
     ------
     ConfigError : unknown method or option (with a suggestion), value out of range.
     """
-    cls = METHODS.get(method)
-    recipe = cls.default_recipe("image")
+    cls = METHODS.get(method or METHOD)
+    recipe = default_recipe(data) if method is None else cls.default_recipe("image")
     limits = ("epochs", "steps", "max_time")
     if any(values.get(limit) is not None for limit in limits):
         recipe = recipe.changed(dict.fromkeys(limits))

@@ -38,7 +38,9 @@ def register(app: typer.Typer) -> None:
 
 
 def pretrain(
-    method: str = typer.Argument(None, help="Method; `tacit methods` lists them."),
+    method: str = typer.Argument(
+        None, help="Method, with its paper's recipe; left out: tacit's fast default."
+    ),
     data: str = typer.Argument(
         None,
         help="photos | digits | cifar10[:PATH] | images:DIR | parquet:FILE | npz:FILE | hf:NAME",
@@ -82,6 +84,7 @@ def pretrain(
     [bold]Examples[/bold]
 
       tacit pretrain                                   # real images, no download, minutes
+      tacit pretrain images:./photos                   # tacit's own fast recipe on your images
       tacit pretrain dcl images:./photos --encoder resnet50 --epochs 100 --set temperature=0.2
       tacit pretrain byol cifar10:./cifar --max-time 10m
       tacit pretrain --resume runs/byol-cifar-20260101-120000
@@ -123,9 +126,10 @@ def pretrain(
         replay = Recipe.load(recipe)
         run = tacit.pretrain(replay.method, replay.data, recipe=replay, out=out)
     else:
-        from tacit.api import DEFAULT_METHOD
+        from tacit.options import split_words
 
-        run = tacit.pretrain(method or DEFAULT_METHOD, data or "photos", out=out, **chosen)
+        chosen_method, source = split_words(method, data)
+        run = tacit.pretrain(chosen_method, source, out=out, **chosen)
     _finish(run, report)
 
 

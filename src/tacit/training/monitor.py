@@ -23,17 +23,14 @@ log = logging.getLogger("tacit")
 COST = 0.02  # share of the training time that the monitor may take
 
 
-def monitor_interval(samples: int, images_per_step: int, steps: int | None) -> int:
+def monitor_interval(samples: int, images_per_step: int, view_scale: float = 1.0) -> int:
     """Steps between looks so that they cost about 2 % of the training time, a multiple of 10.
 
     A training step costs about three forward passes of its views (forward, two backward); a look
-    costs one forward pass of the reservoir. At least ten looks a run, where its steps are known.
+    costs one forward pass of the reservoir, at full size.
     """
-    wanted = samples / (3 * images_per_step) / COST
-    every = 10 * max(1, -(-int(wanted) // 10))
-    if steps is not None:
-        every = min(every, max(10, steps // 100 * 10))
-    return every
+    wanted = samples / (3 * images_per_step * view_scale**2) / COST
+    return 10 * max(1, -(-int(wanted) // 10))
 
 
 @contextmanager

@@ -74,9 +74,9 @@ def resolve(recipe: Recipe, method: type[Method], source: Any) -> Recipe:
     if recipe.epochs is None and recipe.steps is None and recipe.max_time is None:
         changes["epochs"] = EPOCHS
     if recipe.monitor.every is None:
-        steps = total_steps(recipe.changed(changes), len(training))
         images = recipe.batch_size * n_views
-        changes["monitor"] = {"every": monitor_interval(recipe.monitor.samples, images, steps)}
+        every = monitor_interval(recipe.monitor.samples, images, recipe.view_scale)
+        changes["monitor"] = {"every": every}
     return recipe.changed(changes)
 
 

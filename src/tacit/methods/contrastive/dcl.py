@@ -42,11 +42,12 @@ class DCL(Method):
         )
         proj_hidden_dim: int = Field(512, ge=1, description="hidden width of the projector")
         proj_output_dim: int = Field(128, ge=1, description="output width of the projector")
+        last_bn: bool = Field(False, description="batch norm (no affine) on the projector's output")
 
     def __init__(self, encoder: Encoder, config: Any) -> None:
         super().__init__(encoder, config)
         dims = (encoder.dim, config.proj_hidden_dim, config.proj_output_dim)
-        self.projector = MLPHead(dims)
+        self.projector = MLPHead(dims, last_bn=config.last_bn, last_affine=False)
 
     def project(self, x: Tensor) -> Tensor:
         return self.projector(self.encoder(x))
