@@ -47,8 +47,9 @@ class CollapseAlarm:
     *Complete collapse*: every input gets nearly the same output (RankMe below 1.5, or the unit
     embeddings' standard deviation below 5 % of ``1 / sqrt(d)``). *Dimensional collapse*: the
     embeddings still differ, but in few directions: the rank is far below the useful width
-    ``min(d, 128)`` and below its own peak (or very low from the start), and does not recover. A
-    modest but stable rank is healthy, and so is the usual slow fall after an early peak.
+    ``min(d, 128)`` and below its own peak (or very low from the start), and does not recover; while
+    such a rank is rising, the run is still warming up. A modest but stable rank is healthy, and so
+    is the usual slow fall after an early peak.
 
     Parameters
     ----------
@@ -100,7 +101,7 @@ class CollapseAlarm:
             return Health("warming up", None, "warming up: too early to judge.")
         if memory.candidate_looks >= self.patience:
             memory.state, memory.since = seen, memory.candidate_since
-        elif memory.state == "warming up":
+        elif memory.state == "warming up" and seen == "healthy":
             memory.state, memory.since = "healthy", step
         loss = criteria.get("loss")
         lowest = loss is not None and float(loss) <= memory.lowest_loss
@@ -152,8 +153,6 @@ def _judge(rank: float, spread: float, width: float, memory: _Memory) -> State:
     spreading = spread > RISING * min(memory.spreads, default=math.inf)
     if rank < CONSTANT_RANK or (spread < CONSTANT_STD and not spreading):
         return "complete collapse"
-    if rising:
-        return "healthy"
     share = rank / min(width, USEFUL_WIDTH)
     kept, kept_spread = rank / memory.peak_rank, spread / memory.peak_spread
     collapsed = (
@@ -162,7 +161,9 @@ def _judge(rank: float, spread: float, width: float, memory: _Memory) -> State:
         or (share < FALLEN[0] and kept < FALLEN[1])
         or kept < PLUNGED
     )
-    return "dimensional collapse" if collapsed else "healthy"
+    if not collapsed:
+        return "healthy"
+    return "warming up" if rising else "dimensional collapse"
 
 
 def _message(memory: _Memory, rank: float, spread: float, width: int, lowest: bool) -> str:
@@ -173,6 +174,8 @@ def _message(memory: _Memory, rank: float, spread: float, width: int, lowest: bo
     )
     if memory.state == "healthy":
         return f"healthy: {level}."
+    if memory.state == "warming up":
+        return f"warming up, too early to call it healthy: {level}."
     blind = " The loss is at its lowest: it does not show this." if lowest else ""
     if memory.state == "complete collapse":
         return (
