@@ -186,31 +186,6 @@ def dhel_loss(
 
 
 @full_precision
-def multi_positive_nt_xent_loss(
-    views: MultiViews, *, temperature: float = 0.5
-) -> Float[Tensor, ""]:
-    r"""NT-Xent with the other V - 1 views as positives, one softmax term for each.
-
-    .. math:: L = -\frac{1}{V M (V - 1)} \sum_{i,l} \sum_{l' \ne l} \log \frac{e(U_{il}, U_{il'})}
-        {\sum_{(j,m) \ne (i,l)} e(U_{il}, U_{jm})}
-
-    Parameters
-    ----------
-    views, temperature
-        As in :func:`mv_infonce_loss`.
-
-    Examples
-    --------
-    >>> import torch
-    >>> multi_positive_nt_xent_loss([torch.eye(2), torch.eye(2)], temperature=1.0)
-    tensor(0.5514)
-    """
-    z = _prepare(views, temperature)
-    positive = view_similarities(z) / temperature
-    return (_all_others(z, temperature)[:, :, None] - positive).mean()
-
-
-@full_precision
 def cl1_loss(views: MultiViews, *, temperature: float = 0.5) -> Float[Tensor, ""]:
     r"""Per-anchor multi-view numerator over the cross-view energy (released as ``CL_1``).
 
