@@ -30,16 +30,15 @@ class Digits(NamedTuple):
 
 
 def load_digits() -> Digits:
-    """The first 1,200 images of scikit-learn's digits for training, the last 597 for testing.
-
-    They are in the order of collection, so the two parts share few writers.
-    """
+    """1,200 training and 597 test images: one fixed random split of scikit-learn's digits."""
     from sklearn.datasets import load_digits as sklearn_digits
 
     data = sklearn_digits()
     x = torch.from_numpy(data.images).float()[:, None] / 16
     y = torch.from_numpy(data.target).long()
-    return Digits(x[:N_TRAIN], y[:N_TRAIN], x[N_TRAIN:], y[N_TRAIN:])
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    train, test = order[:N_TRAIN], order[N_TRAIN:]
+    return Digits(x[train], y[train], x[test], y[test])
 
 
 class MLPEncoder(Encoder):
@@ -70,9 +69,9 @@ def digits_method(name: str, *, width: int, seed: int, **options: Any) -> Method
 def geometric_views(n_views: int, *, noise: float) -> ViewsFunction:
     """Random affine maps and pixel noise, each view and sample with its own draws.
 
-    Rotation up to 0.35 rad, scale up to 25 % and shift up to 25 % of the image's width (2 pixels)
-    of the sampling grid, all uniform; bilinear with black outside; then Gaussian noise of standard
-    deviation `noise`.
+    Rotation up to 0.35 rad, scale up to 25 % and shift up to 25 % of half the image's width (1
+    pixel) of the sampling grid, all uniform; bilinear with black outside; then Gaussian noise of
+    standard deviation `noise`.
     """
 
     def one(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -81,8 +80,7 @@ def geometric_views(n_views: int, *, noise: float) -> ViewsFunction:
 
         angle, zoom = symmetric(0.35), 1 + symmetric(0.25)
         cos, sin = zoom * angle.cos(), zoom * angle.sin()
-        # the sampling grid spans 2 units: a shift of the image's whole width is 2
-        shift = 2 * symmetric(0.25, 2)
+        shift = symmetric(0.25, 2)  # the sampling grid goes from -1 to 1
         theta = torch.stack(
             [torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)], 1
         )

@@ -70,16 +70,16 @@ class MixedBarlowTwinsClaim(Claim):
         "accuracy needs long training on real images; here it is information only.)"
     )
     protocol = (
-        "scikit-learn digits (first 1,200 for training, last 597 for testing); MLP 64-256-256 "
-        "with the projector 256-128-256; two views with random rotation, scale, shift and noise "
-        "0.1; lambda_bt 1/128, no L2 normalisation, 64 samples a step, Adam 1e-3, 800 steps. Test "
-        "images are paired at random; the standardised embedding of the mean of two images is "
-        "compared with the mean of their embeddings (cosine and relative squared error). With "
-        "lambda_reg 0 the loss and its gradient are those of Barlow Twins; batch norm sees the "
-        "mixed images in every setting. For information: 4,000 steps on the first 256 images "
-        "only, to see whether accuracy falls after its best. Accuracy of 5 nearest neighbours on "
-        "the encoder's output (bank: the images trained on), at the end and looked at ten times "
-        "on the way; RankMe of the embeddings of the test images."
+        "scikit-learn digits (1,200 random images for training, the other 597 for testing); MLP "
+        "64-256-256 with the projector 256-128-256; two views with random rotation, scale, shift "
+        "(1 pixel) and noise 0.1; lambda_bt 1/128, no L2 normalisation, 64 samples a step, Adam "
+        "1e-3, 800 steps. Test images are paired at random; the standardised embedding of the "
+        "mean of two images is compared with the mean of their embeddings (cosine and relative "
+        "squared error). With lambda_reg 0 the loss and its gradient are those of Barlow Twins; "
+        "batch norm sees the mixed images in every setting. For information: 4,000 steps on 256 "
+        "of the images only, to see whether accuracy falls after its best. Accuracy of 5 nearest "
+        "neighbours on the encoder's output (bank: the images trained on), at the end and looked "
+        "at ten times on the way; RankMe of the embeddings of the test images."
     )
 
     def run(self, seed: int, *, scale: float = 1.0, data: str | None = None) -> Rows:

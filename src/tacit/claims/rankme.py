@@ -90,14 +90,15 @@ class RankMeClaim(Claim):
         "effective rank of its embeddings is close to the best by labelled accuracy."
     )
     protocol = (
-        "scikit-learn digits (first 1,200 for training, last 597 for testing); MLP 64-256-256 "
-        "with the projector 256-128-64; views with random rotation, scale, shift and noise 0.2; "
-        "128 samples a step, Adam 1e-3, 15 epochs. VICReg's covariance weight (others 25 and 25), "
-        "SimCLR's temperature, and as a counter-example VICReg's variance weight (others 25 and "
-        "1), five values each; every number is the mean of two networks. RankMe and total "
-        "variance of the projector's output on the clean training images; accuracy of 5 nearest "
-        "neighbours on the encoder's output. Spearman's correlation of RankMe and accuracy; "
-        "regret is the best accuracy of a sweep minus that of RankMe's choice, in points."
+        "scikit-learn digits (1,200 random images for training, the other 597 for testing); MLP "
+        "64-256-256 with the projector 256-128-64; views with random rotation, scale, shift (1 "
+        "pixel) and noise 0.2; 128 samples a step, Adam 1e-3, 15 epochs. VICReg's covariance "
+        "weight (others 25 and 25), SimCLR's temperature, and as a counter-example VICReg's "
+        "variance weight (others 25 and 1), five values each; every number is the mean of two "
+        "networks. RankMe and total variance of the projector's output on the clean training "
+        "images; accuracy of 5 nearest neighbours on the encoder's output. Spearman's correlation "
+        "of RankMe and accuracy; regret is the best accuracy of a sweep minus that of RankMe's "
+        "choice, in points."
     )
 
     def run(self, seed: int, *, scale: float = 1.0, data: str | None = None) -> Rows:
