@@ -1,0 +1,42 @@
+"""Batched random transforms of images: the same code on CPU and GPU, seeded by a generator."""
+
+from tacit.views.blur import gaussian_blur
+from tacit.views.colour import (
+    adjust_brightness,
+    adjust_contrast,
+    adjust_hue,
+    adjust_saturation,
+    colour_jitter,
+    greyscale,
+    luma,
+    solarise,
+)
+from tacit.views.compose import View, Views
+from tacit.views.config import ViewsConfig
+from tacit.views.crop import resample, sample_boxes
+from tacit.views.draws import Geometry
+from tacit.views.eval_view import EvalView
+from tacit.views.mixing import mixup_views
+from tacit.views.presets import PRESETS, build_views
+
+__all__ = [
+    "PRESETS",
+    "EvalView",
+    "Geometry",
+    "View",
+    "Views",
+    "ViewsConfig",
+    "adjust_brightness",
+    "adjust_contrast",
+    "adjust_hue",
+    "adjust_saturation",
+    "build_views",
+    "colour_jitter",
+    "gaussian_blur",
+    "greyscale",
+    "luma",
+    "mixup_views",
+    "resample",
+    "sample_boxes",
+    "solarise",
+]

@@ -1,0 +1,234 @@
+"""From a raw batch to a list of views, in chunks that stay in the processor's cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, overload
+
+import torch
+from jaxtyping import Float, Num
+from torch import Tensor, nn
+
+from tacit.errors import ConfigError
+from tacit.views.blur import gaussian_blur
+from tacit.views.colour import LUMA, apply_jitter, greyscale, mix_channels, plan_jitter, solarise
+from tacit.views.config import ViewsConfig
+from tacit.views.crop import apply_resample, plan_resample
+from tacit.views.draws import Draws, Geometry, draw, draw_orders
+from tacit.views.eval_view import EvalView, check_images, normalisation
+
+# glibc hands freed memory back to the system, and every large tensor then costs a page fault per
+# 4 kB (half of the time of a 224-pixel view), until it has once seen a large block freed.
+_LESSON_BYTES = 31 << 20
+_CHUNK_BYTES = {"cpu": 400_000, "cuda": 256_000_000}  # float32 images of one chunk
+
+
+class View(nn.Module):
+    """One random view of a batch; see :class:`Views`."""
+
+    def __init__(
+        self,
+        config: ViewsConfig,
+        *,
+        channels: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        chunk: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.config, self.channels, self.chunk = config, channels, chunk
+        _check_colour(config, channels)
+        scale, bias = normalisation(mean, std, channels, config.normalise)
+        luma = torch.tensor(LUMA) if channels == 3 else torch.eye(channels)
+        # Normalisation, and greyscale then normalisation, as one matrix over the channels.
+        plain = torch.diag(scale)
+        grey = scale[:, None] * luma.expand(channels, channels)
+        self.register_buffer("matrices", torch.stack([plain, grey]), persistent=False)
+        self.register_buffer("bias", bias[:, None], persistent=False)
+        self.matrices: Tensor
+        self.bias: Tensor
+
+    def forward(
+        self, images: Num[Tensor, "n c height width"], generator: torch.Generator
+    ) -> tuple[Float[Tensor, "n c size size"], Geometry]:
+        n, _, height, width = images.shape
+        config, device = self.config, images.device
+        draws = draw(config, n, height, width, generator)
+        step = self.chunk or self._automatic_chunk(device)
+        # Within a chunk the samples to jitter come first, so that the jitter works on a slice.
+        chunks = torch.arange(n, device=generator.device) // step
+        order = torch.argsort(2 * chunks + (~draws.jitter), stable=True)
+        back = torch.argsort(order) - chunks * step
+        geometry, draws = draws.geometry, draws.take(order)
+        jittered = draws.jitter.tolist()
+        order, back = order.to(device), back.to(device)
+        kind = images.dtype if images.is_floating_point() else torch.float32
+        plan = plan_resample(
+            draws.boxes.to(device, kind),
+            height,
+            width,
+            config.size,
+            hflip=draws.hflip.to(device),
+            vflip=draws.vflip.to(device),
+        )
+        jitter = plan_jitter(draws.factors.to(device, kind))
+        orders = draw_orders(-(-n // step), generator)
+        views = []
+        for start, names in zip(range(0, n, step), orders):
+            part = slice(start, start + step)
+            # One image is cut exactly; the boxes of many together cover nearly everything.
+            narrow = device.type == "cpu" and step <= 4
+            x = apply_resample(
+                images.index_select(0, order[part]),
+                plan.take(part),
+                window=_window(draws.boxes[part]) if narrow else None,
+                interpolation=config.interpolation,
+            )
+            if config.turn:
+                x = _on(x, draws.transpose[part], lambda some: some.mT)
+            if count := sum(jittered[part]):
+                names = [name for name in names if getattr(config, name)]
+                head = apply_jitter(x[:count], jitter.take(slice(start, start + count)), names)
+                x = head if count == len(x) else torch.cat([head, x[count:]])
+            views.append(self._finish(x, draws, part).index_select(0, back[part]))
+        return torch.cat(views), geometry
+
+    def _finish(self, x: Tensor, draws: Draws, part: slice) -> Tensor:
+        """Greyscale, blur, solarise, normalise."""
+        config = self.config
+        grey = draws.grey[part]
+        if config.solarise and self.channels == 3:
+            # Greyscale waits for the last product unless something not linear comes between.
+            x, grey = _on(x, grey, greyscale), torch.zeros_like(grey)
+        if config.blur:
+            blur = draws.blur[part]
+            sigma = draws.sigma[part][blur].to(x)
+            x = _on(x, blur, lambda some: gaussian_blur(some, sigma, config.kernel))
+        if config.solarise:
+            x = _on(x, draws.solarise[part], lambda some: solarise(some, config.solarise_threshold))
+        matrix = self.matrices.to(x).index_select(0, grey.to(x.device, torch.int64))
+        return mix_channels(x, matrix, self.bias.to(x))
+
+    def _automatic_chunk(self, device: torch.device) -> int:
+        most = _CHUNK_BYTES.get(device.type, _CHUNK_BYTES["cuda"])
+        return max(1, most // (4 * self.channels * self.config.size**2))
+
+
+class Views(nn.Module):
+    """All views of a batch: ``views(images, generator)`` is a list of normalised tensors.
+
+    The same code runs on CPU and GPU, where the images are. Parameters are drawn on the
+    generator's device (a CPU generator spares a GPU the waiting) and every sample has its own,
+    but for the order of the four jitter operations, which is drawn once a chunk of samples.
+
+    Parameters
+    ----------
+    configs : one description a view, in the order of the output (crop-major layout: all samples
+        of view 0, then all of view 1; with multi-crop, the global views first).
+    channels : channels of the images; colour operations need 1 or 3.
+    mean, std : of each channel, in [0, 1] units.
+    chunk : samples worked on at once; by default what fits the cache (CPU) or 256 MB (GPU). The
+        random numbers depend on it, so fix it where CPU and GPU must agree.
+
+    Raises
+    ------
+    ConfigError : no view, statistics that do not fit ``channels``, or a colour operation on
+        images of neither 1 nor 3 channels.
+
+    Examples
+    --------
+    >>> views = Views([ViewsConfig(size=16)] * 2, channels=3, mean=[0.5] * 3, std=[0.25] * 3)
+    >>> x = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    >>> [v.shape for v in views(x, torch.Generator().manual_seed(0))]
+    [torch.Size([4, 3, 16, 16]), torch.Size([4, 3, 16, 16])]
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[ViewsConfig],
+        *,
+        channels: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        chunk: int | None = None,
+    ) -> None:
+        super().__init__()
+        if not configs:
+            raise ConfigError("at least one view is needed")
+        if chunk is not None and chunk < 1:
+            raise ConfigError(f"chunk must be at least 1, got {chunk}")
+        torch.empty(_LESSON_BYTES, dtype=torch.uint8)
+        self.configs = list(configs)
+        self.channels, self.mean, self.std = channels, list(mean), list(std)
+        self.views = nn.ModuleList(
+            View(config, channels=channels, mean=mean, std=std, chunk=chunk) for config in configs
+        )
+
+    @overload
+    def forward(
+        self,
+        images: Num[Tensor, "n c height width"],
+        generator: torch.Generator,
+        return_boxes: Literal[False] = False,
+    ) -> list[Tensor]: ...
+
+    @overload
+    def forward(
+        self,
+        images: Num[Tensor, "n c height width"],
+        generator: torch.Generator,
+        return_boxes: Literal[True],
+    ) -> tuple[list[Tensor], list[Geometry]]: ...
+
+    def forward(
+        self,
+        images: Num[Tensor, "n c height width"],
+        generator: torch.Generator,
+        return_boxes: bool = False,
+    ) -> list[Tensor] | tuple[list[Tensor], list[Geometry]]:
+        """The views of raw images: uint8, or floating point in [0, 1].
+
+        With ``return_boxes``, also the :class:`Geometry` of each view.
+        """
+        check_images(images, self.channels)
+        with torch.autocast(images.device.type, enabled=False):
+            pairs = [view(images, generator) for view in self.views]
+        views = [view for view, _ in pairs]
+        return (views, [geometry for _, geometry in pairs]) if return_boxes else views
+
+    def eval_view(self) -> EvalView:
+        """The deterministic view that goes with these: the first view's size and normalisation."""
+        first = self.configs[0]
+        plain = ([0.0] * self.channels, [1.0] * self.channels)
+        mean, std = (self.mean, self.std) if first.normalise else plain
+        return EvalView(first.size, mean, std)
+
+
+def _on(x: Tensor, chosen: Tensor, op: Callable[[Tensor], Tensor]) -> Tensor:
+    """``op`` on the chosen samples only."""
+    index = chosen.nonzero()[:, 0]
+    if len(index) == 0:
+        return x
+    if len(index) == len(x):
+        return op(x)
+    index = index.to(x.device)
+    return x.index_copy(0, index, op(x.index_select(0, index)))
+
+
+def _window(boxes: Tensor) -> tuple[int, int, int, int]:
+    """The smallest rectangle (top, left, bottom, right) around all boxes."""
+    top, left = boxes[:, :2].amin(0).tolist()
+    bottom, right = (boxes[:, :2] + boxes[:, 2:]).amax(0).tolist()
+    return top, left, bottom, right
+
+
+def _check_colour(config: ViewsConfig, channels: int) -> None:
+    if channels in (1, 3):
+        return
+    active = [name for name in ("saturation", "hue") if config.jitter and getattr(config, name)]
+    active += ["grey"] if config.grey else []
+    if active:
+        raise ConfigError(
+            f"{', '.join(active)} need images of 1 or 3 channels, these have {channels}; "
+            f"set {', '.join(f'{name}=0' for name in active)}"
+        )

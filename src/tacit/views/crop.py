@@ -1,0 +1,218 @@
+"""Random resized crop: sampling of boxes, and one fused crop + resize + flip for a whole batch.
+
+A crop, a resize and a mirror are linear along each axis, so a sample's transform is two small
+matrices, ``out = rows @ image @ columns.T``, and a batch is two batched matrix products. There is
+no gather, which makes it fast on CPUs and GPUs alike.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int, Num
+from torch import Tensor
+
+Interpolation = Literal["bilinear", "bicubic"]
+_TRIES = 10
+_FAR = 1e6  # a position that no filter reaches: weight exactly 0
+
+
+def sample_boxes(
+    n: int,
+    height: int,
+    width: int,
+    *,
+    area: tuple[float, float],
+    aspect: tuple[float, float],
+    generator: torch.Generator,
+) -> Int[Tensor, "n 4"]:
+    """Boxes of a random resized crop, (top, left, height, width) in whole source pixels.
+
+    Area is uniform in ``area`` (share of the image), width/height log-uniform in ``aspect``; the
+    first of 10 tries that fits in the image is kept, otherwise the largest central box whose
+    aspect is inside the range. This is torchvision's rule with all tries drawn at once: the same
+    distribution, from another stream of random numbers.
+
+    Parameters
+    ----------
+    n, height, width : number of boxes; size of the source images in pixels.
+    area : lowest and highest share of the image's area, in (0, 1].
+    aspect : lowest and highest width / height.
+    generator : source of the random numbers; the boxes are on its device.
+
+    Returns
+    -------
+    int64 tensor (n, 4).
+
+    Examples
+    --------
+    >>> g = torch.Generator().manual_seed(0)
+    >>> sample_boxes(2, 32, 32, area=(0.25, 0.25), aspect=(1.0, 1.0), generator=g)[:, 2:].tolist()
+    [[16, 16], [16, 16]]
+    """
+    device = generator.device
+    u = torch.rand(3, n, _TRIES, generator=generator, device=device)
+    side = ((area[0] + (area[1] - area[0]) * u[0]) * (height * width)).sqrt()
+    low, high = math.log(aspect[0]), math.log(aspect[1])
+    root = ((low + (high - low) * u[1]) / 2).exp()
+    w, h = (side * root).round(), (side / root).round()
+    fits = (w >= 1) & (w <= width) & (h >= 1) & (h <= height)
+    first = fits.byte().argmax(1, keepdim=True)
+
+    ratio = min(max(width / height, aspect[0]), aspect[1])
+    wide = min(width, max(1, round(height * ratio)))
+    tall = min(height, max(1, round(width / ratio)))
+    found = fits.gather(1, first)
+    w = torch.where(found, w.gather(1, first), float(wide))[:, 0]
+    h = torch.where(found, h.gather(1, first), float(tall))[:, 0]
+    # rand < 1, but u * (k + 1) may round up to k + 1
+    top = torch.minimum((u[2, :, 0] * (height - h + 1)).floor(), height - h)
+    left = torch.minimum((u[2, :, 1] * (width - w + 1)).floor(), width - w)
+    middle = ~found[:, 0]
+    top = torch.where(middle, ((height - h) / 2).round(), top)
+    left = torch.where(middle, ((width - w) / 2).round(), left)
+    return torch.stack([top, left, h, w], 1).long()
+
+
+def centre_boxes(n: int, height: int, width: int) -> Int[Tensor, "n 4"]:
+    """The central square of an image, n times: (top, left, side, side).
+
+    Examples
+    --------
+    >>> centre_boxes(1, 20, 30).tolist()
+    [[0, 5, 20, 20]]
+    """
+    side = min(height, width)
+    box = [(height - side) // 2, (width - side) // 2, side, side]
+    return torch.tensor(box).expand(n, 4)
+
+
+def resample(
+    images: Num[Tensor, "n c height width"],
+    boxes: Num[Tensor, "n 4"],
+    size: int,
+    *,
+    hflip: Bool[Tensor, " n"] | None = None,
+    vflip: Bool[Tensor, " n"] | None = None,
+    interpolation: Interpolation = "bilinear",
+) -> Float[Tensor, "n c size size"]:
+    """Cut each sample's box, resize it to ``size`` x ``size`` with antialiasing, mirror it.
+
+    Equal to ``F.interpolate(box, size, mode, antialias=True)`` and to Pillow's ``resize`` of the
+    cropped image (without Pillow's 8-bit rounding): the filter is widened by the scale when the
+    box shrinks, and pixels outside the box never leak in. Bicubic results are clipped to [0, 1].
+
+    Parameters
+    ----------
+    images : uint8 in 0..255, or floating point in [0, 1].
+    boxes : (top, left, height, width) in source pixels.
+    size : side of the output, in pixels.
+    hflip, vflip : mirror left-right, top-bottom, for each sample; none by default.
+    interpolation : "bilinear" or "bicubic".
+
+    Returns
+    -------
+    float tensor (n, c, size, size) in [0, 1]; float32 for uint8 input, else the input's type.
+
+    Examples
+    --------
+    >>> x = torch.arange(4.0).view(1, 1, 2, 2) / 3
+    >>> resample(x, torch.tensor([[0, 0, 2, 2]]), 1).item()
+    0.5
+    """
+    if images.dim() != 4 or boxes.shape != (len(images), 4):
+        raise ValueError(
+            f"resample needs images (n, c, height, width) and boxes (n, 4), "
+            f"got {tuple(images.shape)} and {tuple(boxes.shape)}"
+        )
+    kind = images.dtype if images.is_floating_point() else torch.float32
+    height, width = images.shape[-2:]
+    plan = plan_resample(boxes.to(kind), height, width, size, hflip=hflip, vflip=vflip)
+    return apply_resample(images, plan, interpolation=interpolation)
+
+
+class ResamplePlan(NamedTuple):
+    """Where each output pixel looks, for rows (0) and columns (1), in units of the filter's width.
+
+    ``source`` (n, 2, max(height, width)): position of every source pixel, far away if it is
+    outside the box; ``centre`` (n, 2, size): that of every output pixel.
+    """
+
+    source: Tensor
+    centre: Tensor
+
+    def take(self, part: slice) -> ResamplePlan:
+        return ResamplePlan(self.source[part], self.centre[part])
+
+
+def plan_resample(
+    boxes: Float[Tensor, "n 4"],
+    height: int,
+    width: int,
+    size: int,
+    *,
+    hflip: Bool[Tensor, " n"] | None = None,
+    vflip: Bool[Tensor, " n"] | None = None,
+) -> ResamplePlan:
+    """The part of :func:`resample` that needs no image; arguments as there."""
+    start, length = boxes.view(-1, 2, 2, 1).unbind(1)
+    step = length / size
+    widen = step.clamp(min=1)  # antialiasing: the filter grows with the scale
+    targets = torch.arange(size, dtype=boxes.dtype, device=boxes.device) + 0.5
+    if hflip is not None or vflip is not None:
+        none = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
+        flips = torch.stack([none if flip is None else flip for flip in (vflip, hflip)], 1)
+        targets = torch.where(flips[:, :, None], size - targets, targets)
+    pixels = torch.arange(max(height, width), dtype=boxes.dtype, device=boxes.device) + 0.5
+    inside = (pixels > start) & (pixels < start + length)
+    source = torch.where(inside, pixels / widen, _FAR)
+    return ResamplePlan(source, (start + targets * step) / widen)
+
+
+def apply_resample(
+    images: Num[Tensor, "n c height width"],
+    plan: ResamplePlan,
+    *,
+    window: tuple[int, int, int, int] | None = None,
+    interpolation: Interpolation = "bilinear",
+) -> Float[Tensor, "n c size size"]:
+    """The part of :func:`resample` that reads the images.
+
+    ``window`` (top, left, bottom, right), if given, holds all boxes: only it is read.
+    """
+    rows, columns = slice(0, images.shape[2]), slice(0, images.shape[3])
+    if window is not None:
+        rows, columns = slice(window[0], window[2]), slice(window[1], window[3])
+        images = images[:, :, rows, columns]
+    gain = 1.0
+    if not images.is_floating_point():
+        images, gain = images.to(torch.float32, memory_format=torch.contiguous_format), 1 / 255
+    n, channels, height, width = images.shape
+    if window is None:
+        both = _weights(plan.source, plan.centre, interpolation)
+        down, across = both[:, 0, :, :height], both[:, 1, :, :width]
+    else:
+        down = _weights(plan.source[:, 0, rows], plan.centre[:, 0], interpolation)
+        across = _weights(plan.source[:, 1, columns], plan.centre[:, 1], interpolation)
+    down.mul_(gain)
+    out = torch.bmm(images.reshape(n, channels * height, width), across.mT)
+    out = down.unsqueeze(1) @ out.view(n, channels, height, -1)
+    return out.clamp_(0, 1) if interpolation == "bicubic" else out
+
+
+def _weights(
+    source: Float[Tensor, "*n source"], centre: Float[Tensor, "*n size"], interpolation: str
+) -> Float[Tensor, "*n size source"]:
+    """Row j holds the weights, of sum 1, of the source pixels of output pixel j."""
+    distance = (source.unsqueeze(-2) - centre.unsqueeze(-1)).abs_()
+    if interpolation == "bilinear":
+        weights = distance.sub_(1).clamp_(max=0)  # minus the triangle: the sign cancels below
+    else:
+        # Keys' cubic with a = -1/2, as Pillow
+        d = distance.clamp_(max=2)
+        near = (1.5 * d - 2.5) * d * d + 1
+        far = ((2.5 - 0.5 * d) * d - 4) * d + 2
+        weights = torch.where(d < 1, near, far)
+    return weights.div_(weights.sum(-1, keepdim=True))
