@@ -77,5 +77,9 @@ class VICReg(Method):
             views="barlow",
             views_options={"area": [0.2, 1.0]},
             n_views=2,
-            optimizer=OptimizerConfig(name="lars", lr=0.3, weight_decay=1e-4),
+            # The official LARS: embeddings are not normalised, and the larger steps of the clipped
+            # form (solo-learn) diverge after a short warm-up.
+            optimizer=OptimizerConfig(
+                name="lars", lr=0.3, weight_decay=1e-4, trust=0.001, clip_lars=False
+            ),
         )
