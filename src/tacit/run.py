@@ -135,9 +135,10 @@ class Run:
                 cls = METHODS.get(self.recipe.method)
                 untrained = build_method(cls, self.recipe, train.shape[0]).encoder
                 rows["untrained"] = self._protocols(untrained, (train, test), where, labels, names)
-            raw = [s.batch(p).flatten(1).float().numpy() for s, p in zip((train, test), where)]
-            centre = raw[0].mean(0)
-            rows["raw"] = _evaluate(raw[0] - centre, raw[1] - centre, labels, names)
+            raw = [
+                s.batch(p).flatten(1).float().numpy() / 255 for s, p in zip((train, test), where)
+            ]
+            rows["raw"] = _evaluate(raw[0], raw[1], labels, names)
         result = {
             "data": train.name,
             "train_samples": len(where[0]),

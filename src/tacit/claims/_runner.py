@@ -55,7 +55,6 @@ def reproduce(
 def markdown(result: Result) -> str:
     """The page of a claim."""
     claim, table = result.claim, result.table()
-    metrics = list(next(iter(table.values())))
     settings = f" --scale {result.scale:g}" if result.scale != 1 else ""
     lines = [
         f"# {result.name}: {result.verdict()}",
@@ -68,12 +67,14 @@ def markdown(result: Result) -> str:
         f"**Experiment**: {claim.protocol}",
         "",
         f"Mean ± standard deviation over {len(result.seeds)} seeds; {result.seconds:.0f} s in all.",
-        "",
-        "| setting | " + " | ".join(metrics) + " |",
-        "| --- |" + " ---: |" * len(metrics),
     ]
+    shown: list[str] = []
     for setting, values in table.items():
-        cells = [f"{values[m][0]:.3f} ± {values[m][1]:.3f}" if m in values else "" for m in metrics]
+        if not set(values) <= set(shown):  # other quantities: a table of their own
+            shown = list(values)
+            lines += ["", "| setting | " + " | ".join(shown) + " |"]
+            lines.append("| --- |" + " ---: |" * len(shown))
+        cells = [f"{values[m][0]:.3f} ± {values[m][1]:.3f}" if m in values else "" for m in shown]
         lines.append(f"| {setting} | " + " | ".join(cells) + " |")
     lines += ["", "| check | decisive | holds on seeds |", "| --- | --- | --- |"]
     for column in zip(*result.checks):
