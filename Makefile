@@ -18,11 +18,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	@rm -rf runs/demo
 	@$(BIN)/tacit pretrain --out runs/demo --no-report
-	@$(BIN)/tacit evaluate runs/demo --probe knn --probe linear
+	@$(BIN)/tacit evaluate runs/demo --probe knn
 	@$(BIN)/tacit report runs/demo
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest -n 2
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .
