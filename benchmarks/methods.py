@@ -69,11 +69,11 @@ def main() -> None:
         "# Methods",
         "",
         f"Every method, {arguments.steps} steps of 64 images (W-MSE 128) on CIFAR-10 with its "
-        "paper's recipe, 16-pixel views and the `small` encoder, from the command line on "
-        "one CPU core: `python -m benchmarks.methods cifar10:PATH`. RankMe is measured on 512 held-out images at the "
-        "first look (step 20) and at the end; kNN (per cent, 5,000 training and 1,000 test "
-        "images) is information only, because so few steps are no training: the learning rates "
-        "and schedules are those of the papers' long runs.",
+        "paper's recipe, 16-pixel views and the `small` encoder, from the command line on one "
+        "CPU core of a busy machine: `python -m benchmarks.methods cifar10:PATH`. RankMe is "
+        "measured on 512 held-out images at the first look (step 20) and at the end; kNN (per "
+        "cent, 5,000 training and 1,000 test images) is information only, because so few steps "
+        "are no training: learning rates and schedules are those of the papers' long runs.",
         "",
         "| method | family | loss | RankMe | monitor | kNN | seconds |",
         "| --- | --- | --- | --- | --- | ---: | ---: |",

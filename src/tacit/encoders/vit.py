@@ -100,7 +100,7 @@ class VisionTransformer(Encoder):
         # The class token has its own position row in front (zero when sin-cos), as in ViT.
         table = nn.functional.pad(patch_positions, (0, 0, int(pool == "class"), 0))[None]
         self.pos_embed = nn.Parameter(table, requires_grad=positions == "learned")
-        rates = torch.linspace(0, drop_path, depth).tolist()
+        rates = [drop_path * i / max(depth - 1, 1) for i in range(depth)]
         self.blocks = nn.ModuleList(Block(dim, heads, mlp_ratio, rate) for rate in rates)
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.blocks.apply(init_transformer)

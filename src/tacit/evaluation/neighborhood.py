@@ -134,7 +134,7 @@ def cluster_learnability(
 
 
 def clid(
-    Zs: Sequence[Rows],
+    Zs: Sequence[Tensor | np.ndarray],  # (n, d) each; d may differ between runs
     *,
     n_clusters: int = 10,
     k: int = 1,
