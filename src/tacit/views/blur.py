@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
-
-_BLOCK = 32
 
 
 def gaussian_blur(
@@ -16,7 +13,7 @@ def gaussian_blur(
     """Separable Gaussian blur, edges reflected (the border pixel is not repeated).
 
     Weights ``exp(-d^2 / (2 sigma^2))`` for ``|d| <= kernel_size // 2``, normalised to sum 1.
-    Each axis is cut in blocks, and a block is one product with a small banded matrix.
+    Each axis is one product with a square matrix: on CPUs faster than cutting out the band.
 
     Parameters
     ----------
@@ -43,26 +40,21 @@ def gaussian_blur(
     if sigma.shape != images.shape[:1]:
         raise ValueError(f"one sigma a sample is needed ({len(images)}), got {tuple(sigma.shape)}")
     sigma = sigma.to(images)
-    across = _blur_last(images, sigma, radius)
-    return _blur_last(across.mT, sigma, radius).mT.contiguous()
+    height, width = images.shape[-2:]
+    # Both products from the left: the library's batched product is slow from the right.
+    across = _blur_matrix(sigma, radius, width)[:, None] @ images.mT
+    return _blur_matrix(sigma, radius, height)[:, None] @ across.mT
 
 
-def _blur_last(
-    images: Float[Tensor, "n c h w"], sigma: Float[Tensor, " n"], radius: int
-) -> Float[Tensor, "n c h w"]:
-    n, channels, height, width = images.shape
-    block = min(_BLOCK, width)
-    count = -(-width // block)
-    padded = F.pad(images, (radius, radius, 0, 0), mode="reflect")
-    padded = F.pad(padded, (0, count * block - width))
-    pieces = padded.unfold(3, block + 2 * radius, block)
-    out = torch.bmm(pieces.reshape(n, -1, block + 2 * radius), _band(sigma, radius, block))
-    return out.view(n, channels, height, count * block)[..., :width]
-
-
-def _band(sigma: Float[Tensor, " n"], radius: int, block: int) -> Float[Tensor, "n source block"]:
-    """Column j holds the kernel around padded position j + radius."""
-    source = torch.arange(block + 2 * radius, device=sigma.device)
-    offset = (source[:, None] - source[:block] - radius).to(sigma.dtype)
-    weights = (-0.5 * (offset / sigma[:, None, None]) ** 2).exp() * (offset.abs() <= radius)
-    return weights / weights.sum(1, keepdim=True)
+def _blur_matrix(
+    sigma: Float[Tensor, " n"], radius: int, side: int
+) -> Float[Tensor, "n side side"]:
+    """Row i holds the kernel around position i, with the taps beyond an edge reflected."""
+    offset = torch.arange(-radius, radius + 1, device=sigma.device)
+    weights = (-0.5 * (offset / sigma[:, None]) ** 2).exp()
+    weights = weights / weights.sum(1, keepdim=True)
+    source = (torch.arange(side, device=sigma.device)[:, None] + offset).abs()
+    source = torch.where(source >= side, 2 * (side - 1) - source, source)
+    matrix = sigma.new_zeros(len(sigma), side, side)
+    shape = (len(sigma), side, 2 * radius + 1)
+    return matrix.scatter_add_(2, source.expand(shape), weights[:, None].expand(shape))
