@@ -5,6 +5,7 @@ Run as a script, this file is one of the two processes.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -136,7 +137,9 @@ def main(folder: Path, own_rank: int) -> None:
     results = [train(*case) for case in cases()]
     if own_rank == 0:
         torch.save(results, folder / "results.pt")
+    dist.barrier()
     dist.destroy_process_group()
+    os._exit(0)  # torch's own teardown at exit aborts now and then with a gloo thread alive
 
 
 if __name__ == "__main__":
