@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tacit.data.source import Split
+from tacit.data.base import Split
 from tacit.embedding import embed_chunks
 from tacit.errors import ConfigError, TacitError
 from tacit.run import Run

@@ -12,7 +12,7 @@ import numpy as np
 from torch import nn
 
 from tacit.data import ImageSource, open_source
-from tacit.data.source import Split
+from tacit.data.base import Split
 from tacit.embedding import embed_all
 from tacit.encoders import Encoder, load_encoder
 from tacit.errors import DataError, TacitError

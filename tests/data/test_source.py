@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tacit.data import ImageSource, open_source
-from tacit.data.source import ArrayPixels, _scattered
+from tacit.data.base import _scattered
+from tacit.data.source import ArrayPixels
 from tacit.errors import DataError
 
 

@@ -141,6 +141,18 @@ def as_labels(labels: Any, count: int, name: str) -> np.ndarray | None:
     return array.astype(np.int64)
 
 
+def npz_modality(argument: str) -> str:
+    """ "series" where the file has an array named `series` or the spec names one, else "image"."""
+    file, _, fragment = argument.partition("#")
+    if "series=" in fragment:
+        return "series"
+    try:
+        with np.load(Path(file).expanduser(), allow_pickle=False) as archive:
+            return "series" if "series" in getattr(archive, "files", ()) else "image"
+    except (OSError, ValueError, AttributeError, TypeError):
+        return "image"  # opening it says what is wrong
+
+
 def open_npz(argument: str | None, options: OpenOptions) -> ImageSource:
     """Open ``npz:FILE``: an array named `images` (or x, data) and perhaps `labels` (or y).
 

@@ -1,4 +1,4 @@
-"""`open_source`: from a short text, an array or a ready source to an `ImageSource`."""
+"""`open_source`: from a short text, an array or a ready source to a `Source`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from tacit.data.arrays import open_array
-from tacit.data.source import ImageSource, Split
+from tacit.data.base import Source, Split
 from tacit.data.spec import SPECS, OpenOptions
 from tacit.errors import DataError, did_you_mean
 
@@ -23,7 +23,7 @@ def open_source(
     strict: bool = False,
     cache_dir: str | Path | None = None,
     progress: bool = True,
-) -> ImageSource:
+) -> Source:
     """Open data by a short text, or wrap what is in memory.
 
     ======================  =====================================================================
@@ -39,7 +39,7 @@ def open_source(
 
     Parameters
     ----------
-    spec : str, array, tensor, (images, labels) or ImageSource
+    spec : str, array, tensor, (images, labels) or Source
     split : {"all", "train", "test"}
         Data with a test split of its own: "train" or "test" is that split, and "all" is the train
         split. Other data: a deterministic 80/20 partition, and "all" is everything. A ready
@@ -57,7 +57,7 @@ def open_source(
 
     Returns
     -------
-    ImageSource
+    Source
 
     Raises
     ------
@@ -77,7 +77,7 @@ def open_source(
     options = OpenOptions(split, image_size, strict, cache_dir, progress)
     if isinstance(spec, str):
         return _open_text(spec, options)
-    if isinstance(spec, ImageSource):
+    if isinstance(spec, Source):
         return spec.split(split)
     if isinstance(spec, np.ndarray | torch.Tensor | list | tuple):
         return open_array(spec, options)
@@ -89,13 +89,13 @@ def open_source(
     )
 
 
-def _open_text(spec: str, options: OpenOptions) -> ImageSource:
+def _open_text(spec: str, options: OpenOptions) -> Source:
     prefix, colon, argument = spec.partition(":")
     target = SPECS.get(prefix)
     if target is None:
         raise DataError(f"unknown data '{spec}'.{_hint(spec, prefix)}")
     module, function = target.split(":")
-    source: ImageSource = getattr(importlib.import_module(module), function)(
+    source: Source = getattr(importlib.import_module(module), function)(
         argument if colon else None, options
     )
     return source

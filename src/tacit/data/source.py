@@ -7,19 +7,16 @@ evaluation only; no method reads them.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tacit.errors import DataError
+from tacit.data.base import Source
 
-Split = Literal["all", "train", "test"]
-TEST_SHARE = 0.2
 STATISTICS_SAMPLES = 10_000
 STATISTICS_PIXELS = 2e8  # fewer samples are enough where each has many pixels
 
@@ -68,23 +65,12 @@ class MappedPixels:
         return MappedPixels, (self.path, self._count, self.shape)
 
 
-class ImageSource:
-    """Images of one shape, with optional labels.
+class ImageSource(Source):
+    """Images of one shape, with optional labels; a batch is uint8 (n, C, H, W).
 
     Attributes
     ----------
-    name : str
-        How reports call it, e.g. ``"cifar10"``.
-    modality : str
-        ``"image"``.
     shape : (C, H, W)
-    labels : int64 array (N,) or None
-        For evaluation only; -1 where a sample has none.
-    class_names : list of str or None
-    skipped : list of (what, why)
-        Files or rows that could not be read.
-    fingerprint : str
-        Hash of the pixels and labels: equal data has equal fingerprints, wherever it lies.
 
     Examples
     --------
@@ -94,7 +80,7 @@ class ImageSource:
     ((1, 8, 8), torch.Size([2, 1, 8, 8]))
     """
 
-    modality = "image"
+    modality: ClassVar[str] = "image"
 
     def __init__(
         self,
@@ -105,47 +91,31 @@ class ImageSource:
         labels: np.ndarray | None = None,
         class_names: list[str] | None = None,
         skipped: list[tuple[str, str]] | None = None,
-        rows: np.ndarray | None = None,
     ) -> None:
-        self.name = name
+        super().__init__(
+            name,
+            len(pixels),
+            fingerprint=fingerprint,
+            labels=labels,
+            class_names=class_names,
+            skipped=skipped,
+        )
         self.shape: tuple[int, int, int] = tuple(pixels.shape)  # type: ignore[assignment]
-        self.labels = labels
-        self.class_names = class_names
-        self.skipped = list(skipped or [])
-        self.fingerprint = fingerprint
         self._pixels = pixels
-        self._rows = rows
         self._statistics: tuple[list[float], list[float]] | None = None
-        if labels is not None and len(labels) != len(self):
-            raise DataError(f"{name}: {len(labels)} labels for {len(self)} images.")
-
-    def __len__(self) -> int:
-        return len(self._pixels if self._rows is None else self._rows)
 
     def __repr__(self) -> str:
         classes = f", {len(self.class_names)} classes" if self.class_names else ""
         return f"ImageSource({self.name!r}, {len(self)} x {self.shape}{classes})"
 
-    def batch(self, indices: np.ndarray | Tensor | Sequence[int]) -> Tensor:
-        """Images at `indices`, in their order.
+    def _read(self, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(self._pixels.read(rows))
 
-        Parameters
-        ----------
-        indices : integers (n,)
-            Each in [0, len(self)).
-
-        Returns
-        -------
-        uint8 Tensor (n, C, H, W)
-            A copy: writing to it leaves the source as it is.
-
-        Raises
-        ------
-        IndexError
-            If an index is out of range or not an integer.
-        """
-        rows = _checked(indices, len(self), self.name)
-        return torch.from_numpy(self._pixels.read(rows if self._rows is None else self._rows[rows]))
+    def subset(self, indices: np.ndarray | Tensor | Sequence[int]) -> ImageSource:
+        """The same source with only the images at `indices`, in their order."""
+        part = super().subset(indices)
+        part._statistics = None
+        return part
 
     def statistics(self) -> tuple[list[float], list[float]]:
         """Mean and standard deviation per channel, in [0, 1] units.
@@ -169,70 +139,3 @@ class ImageSource:
             self._statistics = (mean / 255).tolist(), (std / 255).tolist()
         mean_list, std_list = self._statistics
         return list(mean_list), list(std_list)
-
-    def subset(self, indices: np.ndarray | Tensor | Sequence[int]) -> ImageSource:
-        """The same source with only the samples at `indices`, in their order."""
-        chosen = _checked(indices, len(self), self.name)
-        digest = hashlib.blake2b(self.fingerprint.encode(), digest_size=16)
-        digest.update(chosen.tobytes())
-        return ImageSource(
-            self.name,
-            self._pixels,
-            fingerprint=digest.hexdigest(),
-            labels=None if self.labels is None else self.labels[chosen],
-            class_names=self.class_names,
-            skipped=self.skipped,
-            rows=chosen if self._rows is None else self._rows[chosen],
-        )
-
-    def split(self, split: Split, *, test_share: float = TEST_SHARE) -> ImageSource:
-        """A deterministic partition for data that has no test split of its own.
-
-        Which samples are "test" depends on their position and on the length alone, so both sides
-        are the same in every process and version. "all" is the source itself.
-
-        >>> from tacit.data import open_source
-        >>> source = open_source("digits")
-        >>> len(source), len(source.split("train")), len(source.split("test"))
-        (1797, 1438, 359)
-        """
-        if split == "all":
-            return self
-        held_out = _scattered(len(self), round(len(self) * test_share))
-        chosen = np.flatnonzero(held_out if split == "test" else ~held_out)
-        if len(chosen) == 0:
-            raise DataError(
-                f"{self.name}: {len(self)} samples are too few for a '{split}' split; "
-                "give more images or use split='all'."
-            )
-        return self.subset(chosen)
-
-
-def _checked(indices: np.ndarray | Tensor | Sequence[int], length: int, name: str) -> np.ndarray:
-    array = np.asarray(indices.cpu() if isinstance(indices, Tensor) else indices)
-    if array.size == 0:
-        array = array.astype(np.int64)
-    if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise IndexError(
-            f"{name}: indices must be one dimension of integers, not {array.dtype} "
-            f"of shape {array.shape}."
-        )
-    if array.size and (array.min() < 0 or array.max() >= length):
-        raise IndexError(
-            f"{name}: indices from {array.min()} to {array.max()} are outside [0, {length})."
-        )
-    return array.astype(np.int64)
-
-
-def _scattered(length: int, count: int) -> np.ndarray:
-    """Boolean (length,) with exactly `count` True at positions scattered by an integer hash.
-
-    An explicit hash (splitmix64) because NumPy does not promise the same permutation in every
-    version.
-    """
-    z = np.arange(1, length + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mask = np.zeros(length, bool)
-    mask[np.argsort(z ^ (z >> np.uint64(31)), kind="stable")[:count]] = True
-    return mask

@@ -11,13 +11,14 @@ import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
 from tacit.data.cache import open_pixels
 from tacit.data.encoded import Encoded, printable
-from tacit.data.source import ArrayPixels, ImageSource, Split
+from tacit.data.base import Split
+from tacit.data.source import ArrayPixels, ImageSource
 from tacit.errors import ConfigError, DataError
 
 logger = logging.getLogger("tacit.data")
@@ -35,6 +36,34 @@ SPECS: dict[str, str] = {
     "npz": "tacit.data.arrays:open_npz",
     "hf": "tacit.data.hub:open_hub",
 }
+
+# What a prefix opens where that is not images; `npz` is told by the file's arrays.
+SPEC_MODALITY: dict[str, str] = {
+    "ucr": "series",
+    "csv": "series",
+    "edf": "series",
+    "planetoid": "graph",
+    "graph": "graph",
+    "tu": "graph",
+    "molecules": "graph",
+    "fmri": "fmri",
+}
+
+
+def spec_modality(spec: Any) -> str:
+    """The modality of a spec (without opening it), of a source, or of arrays (images).
+
+    >>> spec_modality("photos"), spec_modality("planetoid:cora")
+    ('image', 'graph')
+    """
+    if not isinstance(spec, str):
+        return str(getattr(spec, "modality", "image"))
+    prefix, _, argument = spec.partition(":")
+    if prefix == "npz":
+        from tacit.data.arrays import npz_modality
+
+        return npz_modality(argument)
+    return SPEC_MODALITY.get(prefix, "image")
 
 
 def register_spec(prefix: str, target: str) -> None:
