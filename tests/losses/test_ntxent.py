@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, normalize
 
-from tacit.losses import multi_positive_nt_xent_loss, nt_xent_loss
+from tacit.losses import multi_positive_nt_xent_loss, nt_xent, nt_xent_loss
 
 
 def pair(n=7, d=5, seed=0):
@@ -139,3 +139,34 @@ def test_multi_positive_bad_input():
         multi_positive_nt_xent_loss(torch.ones(2, 1, 2))
     with pytest.raises(ValueError, match="instance_ids"):
         multi_positive_nt_xent_loss(torch.ones(3, 2))
+
+
+def test_nt_xent_chooses_its_negatives() -> None:
+    g = torch.Generator().manual_seed(5)
+    z1, z2 = (torch.randn(5, 3, generator=g, dtype=torch.float64) for _ in range(2))
+    assert torch.equal(nt_xent(z1, z2, 0.2), nt_xent_loss(z1, z2, temperature=0.2))
+    u1, u2 = (z / z.norm(dim=1, keepdim=True) for z in (z1, z2))
+    logits = u1 @ u2.T / 0.2
+    target = torch.arange(5)
+    two_ways = (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2
+    torch.testing.assert_close(nt_xent(z1, z2, 0.2, negatives="cross"), two_ways)
+    assert nt_xent(z1, z2, 0.2, "cross") < nt_xent(z1, z2, 0.2)
+
+
+@pytest.mark.parametrize("negatives", ["both", "cross"])
+def test_nt_xent_closed_forms_and_invariances(negatives: str) -> None:
+    eye = torch.eye(2, dtype=torch.float64)
+    others = {"both": 2, "cross": 1}[negatives]
+    expected = math.log(1 + others * math.exp(-1 / 0.3))
+    assert float(nt_xent(eye, eye, 0.3, negatives)) == pytest.approx(expected, abs=1e-12)
+    assert float(nt_xent(eye[:1], eye[1:], 0.3, negatives)) == pytest.approx(0, abs=1e-12)
+    g = torch.Generator().manual_seed(6)
+    z1, z2 = (torch.randn(6, 4, generator=g, dtype=torch.float64) for _ in range(2))
+    value = nt_xent(z1, z2, 0.3, negatives)
+    rotation = torch.linalg.qr(torch.randn(4, 4, generator=g, dtype=torch.float64)).Q
+    scale = torch.rand(6, 1, generator=g, dtype=torch.float64) + 0.1
+    torch.testing.assert_close(nt_xent(z2, z1, 0.3, negatives), value)
+    torch.testing.assert_close(nt_xent(z1 @ rotation, z2 @ rotation, 0.3, negatives), value)
+    torch.testing.assert_close(nt_xent(z1 * scale, z2, 0.3, negatives), value)
+    with pytest.raises(ValueError, match="'both' or 'cross'"):
+        nt_xent(z1, z2, 0.3, "neither")

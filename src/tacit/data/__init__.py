@@ -3,7 +3,16 @@
 from tacit.data.base import Source
 from tacit.data.open import open_source
 from tacit.data.photos import load_photos
+from tacit.data.series import SeriesSource
 from tacit.data.source import ImageSource
 from tacit.data.spec import OpenOptions, register_spec
 
-__all__ = ["ImageSource", "OpenOptions", "Source", "load_photos", "open_source", "register_spec"]
+__all__ = [
+    "ImageSource",
+    "OpenOptions",
+    "SeriesSource",
+    "Source",
+    "load_photos",
+    "open_source",
+    "register_spec",
+]

@@ -29,7 +29,7 @@ from .kcl import kcl_loss
 from .moco import moco_loss, moco_v3_loss
 from .multiview import cl1_loss, cl2_loss, dhel_loss, mv_dhel_loss, mv_infonce_loss, pvc_loss
 from .nnclr import nnclr_loss
-from .ntxent import multi_positive_nt_xent_loss, nt_xent_loss
+from .ntxent import multi_positive_nt_xent_loss, nt_xent, nt_xent_loss
 from .simsiam import simsiam_loss
 from .swav import sinkhorn, swav_loss
 from .tiled import MEMORY_LIMIT, pairwise_logsumexp, pairwise_softmax_mean
@@ -71,6 +71,7 @@ __all__ = [
     "nnclr_dcl_loss",
     "nnclr_loss",
     "npc_multiplier",
+    "nt_xent",
     "nt_xent_loss",
     "off_diagonal",
     "pairwise_aggregate",

@@ -78,6 +78,63 @@ def nt_xent_loss(
 
 
 @full_precision
+def nt_xent(
+    z1: Float[Tensor, "batch dim"],
+    z2: Float[Tensor, "batch dim"],
+    temperature: float,
+    negatives: str = "both",
+    *,
+    gather: bool = False,
+) -> Float[Tensor, ""]:
+    r"""NT-Xent with the choice of negatives: those of both views or those of the other view only.
+
+    Parameters
+    ----------
+    z1, z2
+        Projections of the two views, row i of both from the same instance; normalised inside.
+    temperature
+        :math:`\tau > 0`.
+    negatives
+        ``"both"``: the other 2B - 2 rows of both views, which is :func:`nt_xent_loss`.
+        ``"cross"``: the other B - 1 rows of the other view, the symmetric InfoNCE.
+    gather
+        Use the embeddings of all processes as columns (differentiable).
+
+    Raises
+    ------
+    ValueError
+        On different shapes, non-finite rows, a temperature that is not above 0, or another choice
+        of negatives.
+
+    Examples
+    --------
+    >>> import torch
+    >>> z = torch.eye(2)
+    >>> nt_xent(z, z, 0.5), nt_xent(z, z, 0.5, negatives="cross")
+    (tensor(0.2395), tensor(0.1269))
+    """
+    if negatives == "both":
+        return nt_xent_loss(z1, z2, temperature=temperature, gather=gather)
+    if negatives != "cross":
+        raise ValueError(f"negatives must be 'both' or 'cross', got {negatives!r}")
+    check_views(z1, z2)
+    check_positive("temperature", temperature)
+    u1, u2 = unit_rows(z1, "z1"), unit_rows(z2, "z2")
+    all1, all2 = u1, u2
+    if gather:
+        from tacit.distributed import all_gather
+
+        all1, all2 = all_gather(u1), all_gather(u2)
+    log_sum = torch.stack(
+        [
+            pairwise_logsumexp(u1, all2, 1 / temperature),
+            pairwise_logsumexp(u2, all1, 1 / temperature),
+        ]
+    )
+    return (log_sum - (u1 * u2).sum(1) / temperature).mean()
+
+
+@full_precision
 def multi_positive_nt_xent_loss(
     views: Float[Tensor, "views batch dim"]
     | Float[Tensor, "rows dim"]
