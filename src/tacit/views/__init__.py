@@ -18,6 +18,7 @@ from tacit.views.draws import Geometry
 from tacit.views.eval_view import EvalView
 from tacit.views.mixing import mixup_views
 from tacit.views.presets import PRESETS, build_views
+from tacit.views.spectral import fourier_view, morlet_scalogram, scalogram_frequencies
 
 __all__ = [
     "PRESETS",
@@ -32,11 +33,14 @@ __all__ = [
     "adjust_saturation",
     "build_views",
     "colour_jitter",
+    "fourier_view",
     "gaussian_blur",
     "greyscale",
     "luma",
     "mixup_views",
+    "morlet_scalogram",
     "resample",
     "sample_boxes",
+    "scalogram_frequencies",
     "solarise",
 ]
