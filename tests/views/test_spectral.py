@@ -99,7 +99,7 @@ def test_invariances(time: int, seed: int, amplitude: float) -> None:
 
 def test_fourier_view_written_out() -> None:
     x = noise(7)
-    n = torch.arange(7)
+    n = torch.arange(7, dtype=torch.float64)
     for k, value in enumerate(fourier_view(x)):
         expected = (x * torch.exp(-2j * torch.pi * k * n / 7)).sum() / 7**0.5
         torch.testing.assert_close(value, expected)

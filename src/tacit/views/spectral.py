@@ -88,7 +88,7 @@ def morlet_scalogram(
     >>> x = torch.sin(2 * torch.pi * torch.arange(200.0) / 10)[None, None]  # period of 10 samples
     >>> w = morlet_scalogram(x, fs=25)
     >>> w.shape, float(default_scales()[w[0, 0, :, 100].argmax()].round(1))
-    (torch.Size([1, 1, 48, 200]), 9.8)
+    (torch.Size([1, 1, 48, 200]), 10.7)
     """
     _check(x)
     time = x.shape[-1]

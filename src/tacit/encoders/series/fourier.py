@@ -23,7 +23,7 @@ class _Branch(nn.Sequential):
             nn.ReLU(),
             PreActBlock(base, 2 * base, kernel=3, stride=2, lead=False, norm=False),
             PreActBlock(2 * base, 4 * base, kernel=3, stride=2, norm=False),
-            nn.Linear(-(-(-(-freqs // 2)) // 2), 1),
+            nn.Linear((freqs + 3) // 4, 1),
             nn.Flatten(1),
         )
 
@@ -58,8 +58,8 @@ class FourierEncoder(SeriesEncoder):
         super().__init__()
         if in_channels < 1 or base < 1 or length < 2:
             raise ConfigError(
-                f"a FourierEncoder needs channels and base >= 1 and length >= 2, got {in_channels}, "
-                f"{base}, {length}"
+                f"a FourierEncoder needs channels and base >= 1 and length >= 2, got "
+                f"{in_channels}, {base}, {length}"
             )
         self.in_channels, self.length, self.dim = in_channels, length, 8 * base
         freqs = length // 2 + 1
