@@ -18,12 +18,23 @@ from tacit.views.draws import Geometry
 from tacit.views.eval_view import EvalView
 from tacit.views.mixing import mixup_views
 from tacit.views.presets import PRESETS, build_views
+from tacit.views.series import (
+    SERIES_PRESETS,
+    SeriesEvalView,
+    SeriesViewConfig,
+    SeriesViews,
+    build_series_views,
+)
 from tacit.views.spectral import fourier_view, morlet_scalogram, scalogram_frequencies
 
 __all__ = [
     "PRESETS",
+    "SERIES_PRESETS",
     "EvalView",
     "Geometry",
+    "SeriesEvalView",
+    "SeriesViewConfig",
+    "SeriesViews",
     "View",
     "Views",
     "ViewsConfig",
@@ -31,6 +42,7 @@ __all__ = [
     "adjust_contrast",
     "adjust_hue",
     "adjust_saturation",
+    "build_series_views",
     "build_views",
     "colour_jitter",
     "fourier_view",
