@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from tacit.data import ImageSource, open_source
+from tacit.data import ImageSource, Source, open_source
+from tacit.data.spec import spec_modality
 from tacit.errors import ConfigError
 from tacit.methods.base import Method
 from tacit.options import build_recipe
@@ -58,7 +59,7 @@ def pretrain(
         options["encoder"] = encoder
     name = data if isinstance(data, str) else getattr(data, "name", "array")
     if recipe is None:
-        recipe = build_recipe(method, name, options)
+        recipe = build_recipe(method, name, options, spec_modality(data))
     elif options:
         raise ConfigError("Give either a recipe or options, not both: recipe.changed({...}).")
     cls = METHODS.get(recipe.method)
@@ -68,17 +69,18 @@ def pretrain(
     return Run(folder.path, encoder=module)
 
 
-def _open(data: Any, recipe: Recipe, progress: bool) -> ImageSource:
+def _open(data: Any, recipe: Recipe, progress: bool) -> Source:
     """The training source; images below 16 pixels are decoded to 32, where networks begin."""
 
-    def opened(size: int | None) -> ImageSource:
+    def opened(size: int | None) -> Source:
         return open_source(
             data, split=recipe.split, image_size=size, strict=recipe.strict, progress=progress
         )
 
     source = opened(recipe.image_size)
-    tiny = recipe.image_size is None and min(source.shape[1:]) < 16
-    return opened(32) if tiny else source
+    if recipe.image_size is None and isinstance(source, ImageSource) and min(source.shape[1:]) < 16:
+        return opened(32)
+    return source
 
 
 def load(path: str | Path, *, encoder: nn.Module | None = None) -> Run:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tacit.data.base import Split
+from tacit.data.base import Source, Split
 from tacit.embedding import embed_chunks
 from tacit.errors import ConfigError, TacitError
 from tacit.run import Run
@@ -80,7 +80,7 @@ def _shard(partial: Path, start: int) -> Path:
     return partial / f"{start:012d}.npy"
 
 
-def _check_plan(partial: Path, run: Run, source: Any) -> None:
+def _check_plan(partial: Path, run: Run, source: Source) -> None:
     weights = hashlib.sha256((run.path / "encoder.safetensors").read_bytes()).hexdigest()
     plan = {"encoder": weights, "data": source.fingerprint, "samples": len(source), "shard": SHARD}
     path = partial / "plan.json"
@@ -112,7 +112,7 @@ def _write_npy(path: Path, shards: Iterator[np.ndarray], shape: tuple[int, int])
     array.flush()
 
 
-def _write_parquet(path: Path, shards: Iterator[np.ndarray], source: Any) -> None:
+def _write_parquet(path: Path, shards: Iterator[np.ndarray], source: Source) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -9,22 +9,26 @@ import numpy as np
 import torch
 from torch import nn
 
+from tacit.data import Source
+
 
 def device() -> torch.device:
     """The GPU where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def fast_layout(x: torch.Tensor) -> torch.Tensor:
-    """Images channels-last: convolutions take half the time; the values are the same."""
-    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+def fast_weights(module: nn.Module) -> None:
+    """2-D convolutions channels-last, which takes half the time; the values are the same."""
+    for weight in module.parameters():
+        if weight.ndim == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
 
 @torch.no_grad()
 def embed_chunks(
     encoder: nn.Module,
     view: nn.Module,
-    source: Any,
+    source: Source,
     *,
     positions: np.ndarray | None = None,
     batch_size: int = 256,
@@ -35,20 +39,21 @@ def embed_chunks(
     ----------
     encoder : network in evaluation mode.
     view : raw samples -> network input.
-    source : has `__len__` and `batch(indices)`.
+    source : the samples.
     positions : which samples, in which order; all by default.
-    batch_size : samples a forward pass.
+    batch_size : samples a forward pass, where the source has no `chunk` of its own.
     """
     where = device()
     encoder = encoder.to(where).eval()
-    encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fast_weights(encoder)
     if positions is None:
         positions = np.arange(len(source))
-    for start in range(0, len(positions), batch_size):
-        samples = source.batch(positions[start : start + batch_size]).to(where)
-        yield encoder(fast_layout(view(samples))).float().cpu().numpy()
+    size = source.chunk or batch_size
+    for start in range(0, len(positions), size):
+        samples = source.batch(positions[start : start + size]).to(where)
+        yield encoder(view(samples)).float().cpu().numpy()
 
 
-def embed_all(encoder: nn.Module, view: nn.Module, source: Any, **options: Any) -> np.ndarray:
+def embed_all(encoder: nn.Module, view: nn.Module, source: Source, **options: Any) -> np.ndarray:
     """All embeddings (n, dim) of a source in memory."""
     return np.concatenate(list(embed_chunks(encoder, view, source, **options)))

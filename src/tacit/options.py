@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tacit.data.spec import SPECS
-from tacit.defaults import METHOD, default_recipe
 from tacit.errors import ConfigError, did_you_mean
+from tacit.modalities import modality
 from tacit.recipe import OptimizerConfig, Recipe
 from tacit.registry import METHODS
 
@@ -68,19 +68,41 @@ def split_words(method: str | None, data: str | None) -> tuple[str | None, str]:
     return method, data or "photos"
 
 
-def build_recipe(method: str | None, data: str, values: dict[str, Any]) -> Recipe:
+def build_recipe(
+    method: str | None, data: str, values: dict[str, Any], kind_of_data: str = "image"
+) -> Recipe:
     """The method's default recipe (tacit's own without a method) with the user's words over it.
+
+    Parameters
+    ----------
+    method : name, or None for the default of the modality.
+    data : spec, or what arrays are called.
+    values : the user's words (see `place`); None means not given.
+    kind_of_data : the modality.
 
     Raises
     ------
-    ConfigError : unknown method or option (with a suggestion), value out of range.
+    ConfigError : unknown method or option (with a suggestion), a method that is for other data,
+        value out of range.
     """
-    cls = METHODS.get(method or METHOD)
-    recipe = default_recipe(data) if method is None else cls.default_recipe("image")
+    kind = modality(kind_of_data)
+    cls = METHODS.get(method or kind.default_method)
+    name = METHODS.name_of(cls)
+    if kind.name not in cls.modalities:
+        fitting = [m for m in METHODS.names() if kind.name in METHODS.get(m).modalities]
+        raise ConfigError(
+            f"{name} trains on {' or '.join(cls.modalities)} data, but '{data}' is {kind.name} "
+            f"data. Methods for it: {', '.join(fitting)}."
+        )
+    recipe = kind.default_recipe(data) if method is None else None
+    if recipe is None:
+        recipe = cls.default_recipe(kind.name)
+        if "image" in cls.modalities:
+            recipe = kind.adapt(recipe)
     limits = ("epochs", "steps", "max_time")
     if any(values.get(limit) is not None for limit in limits):
         recipe = recipe.changed(dict.fromkeys(limits))
-    recipe = recipe.changed({"method": METHODS.name_of(cls), "data": data})
+    recipe = recipe.changed({"method": name, "data": data, "modality": kind.name})
     for name, value in values.items():
         if value is not None:
             recipe = recipe.changed(place(name, value, list(cls.Config.model_fields)))

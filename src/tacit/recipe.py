@@ -84,6 +84,7 @@ class Recipe(_Strict):
     method: str = "simclr"
     options: dict[str, Any] = Field(default_factory=dict, description="the method's own options")
     data: str = "photos"
+    modality: str = Field("image", description="image, series, graph ...; follows from the data")
     split: Literal["all", "train", "test"] = "all"
     image_size: int | None = Field(None, ge=8)
     encoder: str | None = None
@@ -92,7 +93,9 @@ class Recipe(_Strict):
     views_options: dict[str, Any] = Field(default_factory=dict)
     n_views: int | None = Field(None, ge=1)
     view_scale: float = Field(1.0, gt=0, le=2, description="side of the views / image_size")
-    batch_size: int = Field(256, ge=1, description="samples per optimiser step and process")
+    batch_size: int | None = Field(
+        256, ge=1, description="samples per optimiser step and process; null: all at once"
+    )
     accumulate: int = Field(1, ge=1, description="micro-batches an optimiser step is made of")
     epochs: float | None = Field(None, gt=0)
     steps: int | None = Field(None, ge=1)

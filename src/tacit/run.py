@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from tacit.data import ImageSource, open_source
+from tacit.data import Source, open_source
 from tacit.data.base import Split
 from tacit.embedding import embed_all
 from tacit.encoders import Encoder, load_encoder
 from tacit.errors import DataError, TacitError
 from tacit.evaluation import evaluate_embeddings
+from tacit.modalities import Modality, modality
 from tacit.recipe import Recipe
 from tacit.registry import METHODS
 from tacit.training.fit import build_method
 from tacit.training.folder import RunFolder, write_atomic
 from tacit.training.metrics import read_metrics
-from tacit.views import EvalView
 
 SETTINGS = ("k", "C", "shots", "trials")  # what a protocol chose, not what it measured
 
@@ -69,25 +69,34 @@ class Run:
         return self._loaded[0]
 
     @property
-    def view(self) -> EvalView:
-        """Raw samples -> encoder input."""
-        spec = self._loaded[1]
-        return EvalView(image_size=spec["image_size"], mean=spec["mean"], std=spec["std"])
+    def input_spec(self) -> dict[str, Any]:
+        """What the encoder reads: sizes and statistics, as in encoder.json."""
+        return self._loaded[1]
 
-    def open(self, data: Any = None, split: Split = "all") -> ImageSource:
-        """A data source at this run's image size; its own data by default."""
+    @property
+    def modality(self) -> Modality:
+        """The kind of data that this run is about."""
+        return modality(self.recipe.modality)
+
+    @property
+    def view(self) -> nn.Module:
+        """Raw samples -> encoder input."""
+        return self.modality.eval_view(self.input_spec)
+
+    def open(self, data: Any = None, split: Split = "all") -> Source:
+        """A data source as this run reads it; its own data by default."""
         source = open_source(
             self.recipe.data if data is None else data,
             split=split,
             image_size=self.recipe.image_size,
             strict=self.recipe.strict,
         )
-        channels = self._loaded[1]["in_channels"]
-        if source.shape[0] != channels:
+        if source.modality != self.recipe.modality:
             raise DataError(
-                f"'{source.name}' has {source.shape[0]} channels, but the encoder of {self.path} "
-                f"was trained on {channels}."
+                f"'{source.name}' is {source.modality} data, but the encoder of {self.path} was "
+                f"trained on {self.recipe.modality} data."
             )
+        self.modality.check(source, self.input_spec, str(self.path))
         return source
 
     def embed(self, data: Any, *, split: Split = "all", batch_size: int = 256) -> np.ndarray:
@@ -103,14 +112,14 @@ class Run:
         test_samples: int | None = None,
         baselines: bool = True,
     ) -> dict[str, dict[str, float]]:
-        """Labelled protocols on frozen features, beside an untrained encoder and raw pixels.
+        """Labelled protocols on frozen features, beside an untrained encoder and raw features.
 
         Parameters
         ----------
         protocols : of `knn`, `linear`, `few-shot`, `retrieval`.
         data : labelled source; this run's own by default.
         train_samples, test_samples : use only so many (evenly spread); all by default.
-        baselines : also evaluate the untrained encoder and raw pixels.
+        baselines : also evaluate the untrained encoder and raw features (pixels ...).
 
         Returns
         -------
@@ -133,11 +142,9 @@ class Run:
         if baselines:
             if self._own is None:
                 cls = METHODS.get(self.recipe.method)
-                untrained = build_method(cls, self.recipe, train.shape[0]).encoder
+                untrained = build_method(cls, self.recipe, self.input_spec).encoder
                 rows["untrained"] = self._protocols(untrained, (train, test), where, labels, names)
-            raw = [
-                s.batch(p).flatten(1).float().numpy() / 255 for s, p in zip((train, test), where)
-            ]
+            raw = [self.modality.raw_features(s, p) for s, p in zip((train, test), where)]
             rows["raw"] = _evaluate(raw[0], raw[1], labels, names)
         result = {
             "data": train.name,
@@ -151,7 +158,7 @@ class Run:
     def _protocols(
         self,
         encoder: Encoder,
-        sources: tuple[ImageSource, ImageSource],
+        sources: tuple[Source, Source],
         where: list[np.ndarray],
         labels: list[np.ndarray],
         names: list[str],

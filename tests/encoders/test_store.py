@@ -43,7 +43,8 @@ def test_round_trip(tmp_path, name, options):
     assert not loaded.training
     x = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(loaded(x), encoder.eval()(x), rtol=1e-4, atol=1e-5)
-    assert read == {**spec, "dim": encoder.dim, "tacit_version": __version__}
+    about = {"modality": "image", "dim": encoder.dim, "tacit_version": __version__}
+    assert read == {**spec, **about}
     assert {p.name for p in (tmp_path / "new/folder").iterdir()} == {
         "encoder.safetensors",
         "encoder.json",

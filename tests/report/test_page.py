@@ -172,7 +172,7 @@ def test_maps_without_colours(make_run, tmp_path, classes, words):
 
 def test_projections_come_from_the_checkpoint(make_run):
     run = make_run()
-    method = build_method(METHODS.get("simclr"), run.recipe, 1)
+    method = build_method(METHODS.get("simclr"), run.recipe, run.input_spec)
     state = {f"method.{name}": value for name, value in method.state_dict().items()}
     run.folder.checkpoint_path.parent.mkdir()
     torch.save({"state_dict": state}, run.folder.checkpoint_path)

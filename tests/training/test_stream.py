@@ -1,7 +1,8 @@
 import numpy as np
 import torch
 
-from tacit.training.stream import BatchStream, seed_of, split_reservoir
+from tacit.seeds import seed_of, split_reservoir
+from tacit.training.stream import BatchStream
 
 
 class Numbers:

@@ -116,6 +116,8 @@ def load_subset(spec: str | None, n_train: int, n_test: int) -> Subset:
     spec = spec or "cifar10"
     train = open_source(spec, split="train", progress=False)
     test = open_source(spec, split="test", progress=False)
+    if not (isinstance(train, ImageSource) and isinstance(test, ImageSource)):
+        raise DataError(f"'{spec}' is {train.modality} data, and this claim is about images.")
     mean, std = train.statistics()
     return Subset(*_first(train, n_train), *_first(test, n_test), mean, std)
 

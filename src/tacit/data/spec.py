@@ -15,9 +15,9 @@ from typing import Any, cast
 
 import numpy as np
 
+from tacit.data.base import Split
 from tacit.data.cache import open_pixels
 from tacit.data.encoded import Encoded, printable
-from tacit.data.base import Split
 from tacit.data.source import ArrayPixels, ImageSource
 from tacit.errors import ConfigError, DataError
 

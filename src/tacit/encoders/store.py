@@ -15,11 +15,10 @@ from torch import Tensor, nn
 
 from tacit import __version__
 from tacit.encoders.base import Encoder
-from tacit.encoders.build import build_encoder
 from tacit.errors import ConfigError, TacitError
 
 WEIGHTS, SPEC = "encoder.safetensors", "encoder.json"
-_REQUIRED = ("name", "in_channels", "image_size", "mean", "std")
+_REQUIRED = {"image": ("name", "in_channels", "image_size", "mean", "std")}
 
 
 def save_encoder(encoder: Encoder, path_dir: str | Path, *, spec: dict[str, Any]) -> Path:
@@ -29,9 +28,9 @@ def save_encoder(encoder: Encoder, path_dir: str | Path, *, spec: dict[str, Any]
     ----------
     encoder : the network; its mode and device stay as they are.
     path_dir : folder, made if it is missing.
-    spec : how to build it again and how to feed it: `name`, `in_channels`, `image_size`, `mean`,
-        `std` (per channel, of images in [0, 1]) and optionally `options`; other JSON values are
-        kept. `dim` and the tacit version are added.
+    spec : how to build it again and how to feed it: `name`, optionally `options` and `modality`;
+        for images `in_channels`, `image_size`, `mean`, `std` (per channel, of images in [0, 1]);
+        other JSON values are kept. `dim` and the tacit version are added.
 
     Returns
     -------
@@ -93,7 +92,7 @@ def load_encoder(
             f"'{weights_path}' is damaged or not a safetensors file ({error}); "
             "save the encoder again from its checkpoint"
         ) from error
-    missing = [key for key in _REQUIRED if key not in spec]
+    missing = _missing(spec)
     if missing:
         raise TacitError(f"the description of '{path}' lacks {', '.join(missing)}; save it again")
     encoder = _rebuild(spec, module)
@@ -110,11 +109,17 @@ def load_encoder(
 
 def complete_spec(spec: dict[str, Any], encoder: Encoder) -> dict[str, Any]:
     """The spec as it is written: checked, with `options`, `dim` and the version."""
-    missing = [key for key in _REQUIRED if key not in spec]
+    missing = _missing(spec)
     if missing:
         raise ConfigError(f"the encoder's spec lacks {', '.join(missing)}")
-    full = {"options": {}, **spec, "dim": encoder.dim, "tacit_version": __version__}
-    for key in ("mean", "std"):
+    full = {
+        "options": {},
+        "modality": "image",
+        **spec,
+        "dim": encoder.dim,
+        "tacit_version": __version__,
+    }
+    for key in ("mean", "std") if full["modality"] == "image" else ():
         full[key] = [float(value) for value in full[key]]
         if len(full[key]) != full["in_channels"]:
             raise ConfigError(
@@ -131,17 +136,21 @@ def dense_weights(encoder: Encoder) -> dict[str, Tensor]:
     }
 
 
+def _missing(spec: dict[str, Any]) -> list[str]:
+    return [
+        key for key in _REQUIRED.get(spec.get("modality", "image"), ("name",)) if key not in spec
+    ]
+
+
 def _rebuild(spec: dict[str, Any], module: nn.Module | None) -> Encoder:
+    from tacit.modalities import modality  # each modality builds its own networks
+
     options = dict(spec.get("options") or {})
     if str(spec["name"]).startswith(("timm:", "hf:")):
         options["pretrained"] = False  # the weights come from the file
     try:
-        return build_encoder(
-            spec["name"] if module is None else module,
-            in_channels=spec["in_channels"],
-            image_size=spec["image_size"],
-            **options,
-        )
+        kind = modality(spec.get("modality", "image"))
+        return kind.build_encoder(spec["name"] if module is None else module, spec, options)
     except ConfigError as error:
         hint = "" if module is not None else " Was it your own module? Pass it as module=..."
         raise TacitError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -10,6 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from tacit.data import Source
 from tacit.encoders import Encoder
 from tacit.recipe import Recipe
 
@@ -18,11 +19,12 @@ from tacit.recipe import Recipe
 class Batch:
     """One training batch after the views were made.
 
-    views : list of tensors, one a view, each (N, ...); row i of all views is the same sample.
+    views : list of what the views made, one a view: tensors (N, ...), or batches of graphs; row i
+        of all views is the same sample.
     index : (N,) positions of the samples in the data source.
     """
 
-    views: list[Tensor]
+    views: list[Any]
     index: Tensor | None = None
 
     def __len__(self) -> int:
@@ -68,6 +70,8 @@ class Method(nn.Module):
     """
 
     paper: ClassVar[Paper]
+    modalities: ClassVar[tuple[str, ...]] = ("image", "series")
+    uses_labels: ClassVar[bool] = False  # of the training samples, in `prepare`
     n_views: ClassVar[int] = 2
 
     class Config(BaseModel):
@@ -92,6 +96,18 @@ class Method(nn.Module):
     def embed(self, x: Tensor) -> Tensor:
         """What evaluation and users see: the encoder's global feature (N, dim)."""
         return self.encoder(x)
+
+    def prepare(self, source: Source) -> None:
+        """Once before training (also before a resumed one): targets taken from the data (optional).
+
+        What is kept here is not state: it is made again from the data.
+        """
+
+    def finish(self, batches: Callable[[], Iterator[Batch]]) -> None:
+        """Once after training, in evaluation mode (optional); `batches()` is a pass over the data.
+
+        For parts that are fitted on the frozen encoder. Runs on one process, without collectives.
+        """
 
     def before_step(self) -> None:
         """After the backward pass, before the optimiser: change gradients here (optional)."""

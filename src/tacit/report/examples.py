@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
 from tacit.data import open_source
+from tacit.errors import TacitError
+from tacit.modalities import modality
 from tacit.report.images import png_uri, to_uint8
-from tacit.views import build_views
 
 if TYPE_CHECKING:
     from tacit.run import Run
@@ -36,16 +37,12 @@ def examples(run: Run) -> list[Example]:
     source = open_source(
         recipe.data, split=recipe.split, image_size=recipe.image_size, strict=recipe.strict
     )
-    mean, std = _statistics(run) or source.statistics()
-    views = build_views(
-        recipe.views,
-        image_size=recipe.image_size or source.shape[-1],
-        channels=source.shape[0],
-        mean=mean,
-        std=std,
-        n_views=recipe.n_views,
-        **recipe.views_options,
-    )
+    if recipe.modality != "image":
+        raise TacitError(f"views of {recipe.modality} data have no picture yet")
+    kind = modality(recipe.modality)
+    spec = _spec(run) or kind.input_spec(recipe, source)
+    mean, std = spec["mean"], spec["std"]
+    views = kind.training_views(recipe.changed({"view_scale": 1.0}), spec)
     chosen = np.random.default_rng(recipe.seed).permutation(len(source))[:SAMPLES]
     images = source.batch(chosen)
     made = views(images, torch.Generator().manual_seed(recipe.seed))[:MOST_VIEWS]
@@ -56,10 +53,10 @@ def examples(run: Run) -> list[Example]:
     ]
 
 
-def _statistics(run: Run) -> tuple[list[float], list[float]] | None:
-    """Mean and standard deviation that training normalised by; None where no encoder is saved."""
+def _spec(run: Run) -> dict[str, Any] | None:
+    """What training normalised by; None where no encoder is saved."""
     path = run.path / "encoder.json"
     if not path.is_file():
         return None
-    spec = json.loads(path.read_text(encoding="utf-8"))
-    return spec["mean"], spec["std"]
+    spec: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return spec

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tacit.data import ImageSource
+from tacit.data import Source
 from tacit.embedding import embed_chunks
 from tacit.errors import DataError, TacitError
 from tacit.methods.base import Method
@@ -26,7 +26,7 @@ SECONDS = 30.0  # a large network embeds as many of the samples as it can in thi
 class Sample(NamedTuple):
     """Embeddings (n, d) of random samples of a source; labels (n,) where it has them."""
 
-    source: ImageSource
+    source: Source
     split: str
     positions: np.ndarray
     vectors: Tensor
@@ -53,7 +53,7 @@ def embed_sample(run: Run) -> Sample:
     return Sample(source, split, order, vectors, labels[order], names)
 
 
-def _embed(network: nn.Module, run: Run, source: ImageSource, order: np.ndarray) -> Tensor:
+def _embed(network: nn.Module, run: Run, source: Source, order: np.ndarray) -> Tensor:
     chunks, start = [], time.monotonic()
     for chunk in embed_chunks(network, run.view, source, positions=order, batch_size=128):
         chunks.append(torch.from_numpy(chunk))
@@ -83,7 +83,8 @@ def project_sample(run: Run, sample: Sample) -> Tensor:
     path = run.folder.checkpoint_path
     if not path.is_file() or run.recipe.encoder == "custom":
         raise TacitError("there is no checkpoint to take the projector from")
-    method = build_method(METHODS.get(run.recipe.method), run.recipe, sample.source.shape[0])
+    method = build_method(METHODS.get(run.recipe.method), run.recipe, run.input_spec)
+    method.prepare(sample.source)
     state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
     prefix = "method."
     own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,24 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import nn
 
 from tacit import distributed
-from tacit.encoders import build_encoder, save_encoder
+from tacit.data import Source
+from tacit.embedding import fast_weights
+from tacit.encoders import save_encoder
 from tacit.errors import MissingExtraError, TacitError
-from tacit.methods.base import Method
+from tacit.methods.base import Batch, Method
+from tacit.modalities import modality
 from tacit.recipe import Recipe
+from tacit.seeds import seed_of
 from tacit.training.checkpoint import CheckpointCallback
 from tacit.training.folder import RunFolder, write_atomic
 from tacit.training.metrics import MetricsCallback
 from tacit.training.module import TrainingModule
-from tacit.training.monitor import MonitorCallback
+from tacit.training.monitor import MonitorCallback, evaluating
 from tacit.training.progress import ProgressCallback
 from tacit.training.resolve import resolve, resolve_options, total_steps
-from tacit.training.stream import BatchStream, split_reservoir
-from tacit.views import EvalView, Views, build_views
+from tacit.training.stream import BatchStream
 
+MONITOR_CHUNK = 256  # samples of the reservoir in one forward pass
 MONITOR_COLUMNS = (
     "rankme",
     "stable_rank",
@@ -67,47 +71,27 @@ def _loggers(recipe: Recipe, folder: Path) -> list[Logger]:
 
 
 def build_method(
-    method: type[Method], recipe: Recipe, channels: int, encoder: nn.Module | None = None
+    method: type[Method], recipe: Recipe, spec: dict[str, Any], encoder: nn.Module | None = None
 ) -> Method:
-    """The method of a resolved recipe with freshly initialised weights (by the recipe's seed)."""
+    """The method of a resolved recipe with freshly initialised weights (by the recipe's seed).
+
+    `spec` says what the encoder reads: `input_spec` of the recipe's modality.
+    """
     torch.manual_seed(recipe.seed)
-    assert recipe.image_size is not None
     assert recipe.encoder is not None
-    network = build_encoder(
-        recipe.encoder if encoder is None else encoder,
-        in_channels=channels,
-        image_size=recipe.image_size,
-        **recipe.encoder_options,
+    network = modality(recipe.modality).build_encoder(
+        recipe.encoder if encoder is None else encoder, spec, recipe.encoder_options
     )
     built = method(network, resolve_options(method, recipe.options, recipe.method))
-    built.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fast_weights(built)
     return built
-
-
-def training_views(
-    recipe: Recipe, channels: int, mean: Sequence[float], std: Sequence[float]
-) -> Views:
-    """The views of a resolved recipe; a `view_scale` other than 1 rounds to a multiple of 8."""
-    assert recipe.image_size is not None
-    side = recipe.image_size
-    if recipe.view_scale != 1.0:
-        side = max(8, 8 * round(recipe.view_scale * side / 8))
-    return build_views(
-        recipe.views,
-        image_size=side,
-        channels=channels,
-        mean=mean,
-        std=std,
-        n_views=recipe.n_views,
-        **recipe.views_options,
-    )
 
 
 def fit(
     recipe: Recipe,
     folder: RunFolder,
     method: type[Method],
-    source: Any,
+    source: Source,
     *,
     encoder: nn.Module | None = None,
     resume: bool = False,
@@ -120,7 +104,7 @@ def fit(
     recipe : complete or with open fields; the folder gets the complete one.
     folder : where everything is written; locked while this runs.
     method : the class that the recipe names.
-    source : the data, with `batch`, `shape`, `statistics`.
+    source : the data, of the recipe's modality.
     encoder : the user's own network instead of the recipe's.
     resume : continue from the folder's checkpoint.
     progress : show a bar.
@@ -150,15 +134,16 @@ def _fit(
     recipe: Recipe,
     folder: RunFolder,
     method_class: type[Method],
-    source: Any,
+    source: Source,
     encoder: nn.Module | None,
     resume: bool,
     show: bool,
 ) -> str:
     checkpoint = _checkpoint(folder) if resume else None
-    channels = source.shape[0]
-    mean, std = source.statistics()
-    training, reservoir = split_reservoir(len(source), recipe.monitor.samples, recipe.seed)
+    kind = modality(recipe.modality)
+    spec = kind.input_spec(recipe, source)
+    training, reservoir = kind.reservoir(source, recipe)
+    assert recipe.batch_size is not None
     stream = BatchStream(
         source,
         training,
@@ -170,12 +155,12 @@ def _fit(
     )
     if checkpoint is not None:
         stream.micro_step = checkpoint["global_step"] * recipe.accumulate
-    assert recipe.image_size is not None
-    size = {"image_size": recipe.image_size, "mean": mean, "std": std}
-    views = training_views(recipe, channels, mean, std)
+    views = kind.training_views(recipe, spec)
     steps = total_steps(recipe, len(training))
+    method = build_method(method_class, recipe, spec, encoder)
+    method.prepare(source)
     module = TrainingModule(
-        build_method(method_class, recipe, channels, encoder),
+        method,
         views,
         recipe,
         total_steps=steps,
@@ -190,9 +175,9 @@ def _fit(
     monitor = None
     if len(reservoir) >= 8:
         assert recipe.monitor.every is not None
-        monitor = MonitorCallback(
-            source.batch(reservoir), EvalView(**size), recipe.monitor.every, metrics
-        )
+        chunk = source.chunk or MONITOR_CHUNK
+        chunks = [source.batch(reservoir[i : i + chunk]) for i in range(0, len(reservoir), chunk)]
+        monitor = MonitorCallback(chunks, kind.eval_view(spec), recipe.monitor.every, metrics)
     saver = CheckpointCallback(folder.checkpoint_path, recipe.checkpoint_every)
     callbacks: list[L.Callback] = [c for c in (monitor, metrics, saver) if c is not None]
     if show:
@@ -225,10 +210,11 @@ def _fit(
     )
     state = "interrupted" if saver.signal is not None else "finished"
     if distributed.rank() == 0:
-        spec = {"name": recipe.encoder, "options": recipe.encoder_options, **size}
-        if encoder is not None:
-            spec["name"] = "custom"
-        save_encoder(module.method.encoder, folder.path, spec={**spec, "in_channels": channels})
+        if state == "finished":
+            _finish(module, stream)
+        name = recipe.encoder if encoder is None else "custom"
+        about = {"name": name, "options": recipe.encoder_options, "modality": recipe.modality}
+        save_encoder(module.method.encoder, folder.path, spec={**about, **spec})
         folder.set_status(
             state,
             step=trainer.global_step,
@@ -240,6 +226,21 @@ def _fit(
             **(monitor.values if monitor else {}),
         )
     return state
+
+
+def _finish(module: TrainingModule, stream: BatchStream) -> None:
+    """The method's last step, with as many batches a pass as the data has."""
+
+    def batches() -> Iterator[Batch]:
+        generator = torch.Generator(device=module.device)
+        for step in range(stream.steps_per_epoch):
+            generator.manual_seed(seed_of(module.recipe.seed, 13, step))
+            index = stream.indices(step * stream.accumulate)
+            raw = stream.source.batch(index).to(module.device)
+            yield Batch(module.views(raw, generator), torch.from_numpy(index))
+
+    with evaluating(module.method), torch.enable_grad():
+        module.method.finish(batches)
 
 
 def _checkpoint(folder: RunFolder) -> dict[str, Any]:

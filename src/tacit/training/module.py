@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from tacit import distributed
-from tacit.embedding import fast_layout
 from tacit.errors import TacitError
 from tacit.methods.base import Batch, Method, Progress
 from tacit.recipe import Recipe
+from tacit.seeds import seed_of
 from tacit.training.optim import build_optimizer
 from tacit.training.schedule import lr_factor
-from tacit.training.stream import RawBatch, seed_of
+from tacit.training.stream import RawBatch
 
 
 class TrainingModule(L.LightningModule):
@@ -80,7 +80,7 @@ class TrainingModule(L.LightningModule):
         self.generator.manual_seed(seed)
         torch.manual_seed(seed)
         with torch.autocast(self.device.type, enabled=False):
-            views = [fast_layout(v) for v in self.views(raw.samples, self.generator)]
+            views = self.views(raw.samples, self.generator)
         losses = self.method.training_loss(Batch(views, raw.rows))
         self.latest = {"loss": losses.total.detach()}
         self.latest.update({name: part.detach() for name, part in losses.parts.items()})
@@ -114,6 +114,7 @@ class TrainingModule(L.LightningModule):
             self.trainer.should_stop = True
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        assert self.recipe.batch_size is not None
         return build_optimizer(
             self.method,
             self.recipe.optimizer,

@@ -12,7 +12,6 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from tacit.embedding import fast_layout
 from tacit.evaluation.criteria import online_criteria
 from tacit.evaluation.health import CollapseAlarm, Health
 from tacit.training.metrics import MetricsCallback
@@ -51,16 +50,16 @@ class MonitorCallback(L.Callback):
 
     Parameters
     ----------
-    samples : (M, ...) raw samples that are never trained on.
+    chunks : raw batches of the reservoir, each small enough for one forward pass.
     view : deterministic evaluation view, raw samples -> network input.
     every : optimiser steps between looks.
     metrics : where the values are written.
     """
 
     def __init__(
-        self, samples: Tensor, view: nn.Module, every: int, metrics: MetricsCallback
+        self, chunks: list[Any], view: nn.Module, every: int, metrics: MetricsCallback
     ) -> None:
-        self.samples, self.view, self.every, self.metrics = samples, view, every, metrics
+        self.chunks, self.view, self.every, self.metrics = chunks, view, every, metrics
         self.alarm = CollapseAlarm()
         self.health: Health | None = None
         self.values: dict[str, float] = {}
@@ -81,13 +80,13 @@ class MonitorCallback(L.Callback):
             self.look(trainer, module)
 
     @torch.no_grad()
-    def embed(self, module: TrainingModule, chunk: int = 256) -> Tensor:
+    def embed(self, module: TrainingModule) -> Tensor:
         """Projections (M, d) of the reservoir in evaluation mode."""
         with evaluating(module.method):
             return torch.cat(
                 [
-                    module.method.project(fast_layout(self.view(part.to(module.device)))).float()
-                    for part in self.samples.split(chunk)
+                    module.method.project(self.view(part.to(module.device))).float()
+                    for part in self.chunks
                 ]
             )
 

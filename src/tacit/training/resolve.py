@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from tacit.data import Source
 from tacit.errors import ConfigError, DataError
 from tacit.methods.base import Method
+from tacit.modalities import modality
 from tacit.recipe import Recipe, explain
 from tacit.training.monitor import monitor_interval
-from tacit.training.stream import split_reservoir
 
 EPOCHS = 100
 
@@ -40,7 +41,7 @@ def resolve_options(method: type[Method], options: dict[str, Any], name: str) ->
         raise ConfigError(explain(error, method.Config, f"options of {name}")) from None
 
 
-def resolve(recipe: Recipe, method: type[Method], source: Any) -> Recipe:
+def resolve(recipe: Recipe, method: type[Method], source: Source) -> Recipe:
     """A complete recipe: every None that has an answer is answered.
 
     Raises
@@ -48,16 +49,26 @@ def resolve(recipe: Recipe, method: type[Method], source: Any) -> Recipe:
     ConfigError : the fields contradict each other.
     DataError : fewer samples than one batch.
     """
-    cuda = torch.cuda.is_available()
+    kind = modality(recipe.modality)
+    if source.modality != recipe.modality:
+        raise DataError(
+            f"'{source.name}' is {source.modality} data, but the recipe is for {recipe.modality} "
+            "data. Start from the method's name, or correct `modality` in the recipe."
+        )
+    recipe = recipe.changed(kind.complete(recipe, source))
+    training, _ = kind.reservoir(source, recipe)
+    world = recipe.devices * recipe.nodes
+    if recipe.batch_size is None:
+        recipe = recipe.changed({"batch_size": max(len(training) // world, 1)})
+    assert recipe.batch_size is not None
     if recipe.batch_size % recipe.accumulate:
         raise ConfigError(
             f"batch_size {recipe.batch_size} is not a multiple of accumulate {recipe.accumulate}."
         )
-    training, _ = split_reservoir(len(source), recipe.monitor.samples, recipe.seed)
-    world = recipe.devices * recipe.nodes
     if len(training) < recipe.batch_size * world:
+        held = len(source) - len(training)
         raise DataError(
-            f"'{recipe.data}' has {len(training)} samples to train on (a tenth is held out for the "
+            f"'{recipe.data}' has {len(training)} samples to train on ({held} are held out for the "
             f"monitor), fewer than one batch of {recipe.batch_size * world}. Use a smaller "
             f"--batch-size (at most {len(training) // world}) or more data."
         )
@@ -65,8 +76,6 @@ def resolve(recipe: Recipe, method: type[Method], source: Any) -> Recipe:
     n_views = recipe.n_views or method.n_views
     changes: dict[str, Any] = {
         "options": options.model_dump(),
-        "image_size": source.shape[-1],
-        "encoder": recipe.encoder or ("resnet18" if cuda else "small"),
         "n_views": n_views,
     }
     if recipe.precision == "auto":
@@ -74,14 +83,18 @@ def resolve(recipe: Recipe, method: type[Method], source: Any) -> Recipe:
     if recipe.epochs is None and recipe.steps is None and recipe.max_time is None:
         changes["epochs"] = EPOCHS
     if recipe.monitor.every is None:
-        images = recipe.batch_size * n_views
-        every = monitor_interval(recipe.monitor.samples, images, recipe.view_scale)
+        every = monitor_interval(
+            max(recipe.monitor.samples, source.chunk or 0),
+            recipe.batch_size * n_views,
+            recipe.view_scale,
+        )
         changes["monitor"] = {"every": every}
     return recipe.changed(changes)
 
 
 def total_steps(recipe: Recipe, n_training: int) -> int | None:
     """Optimiser steps of the run; None where only `max_time` limits it."""
+    assert recipe.batch_size is not None
     per_epoch = n_training // (recipe.batch_size * recipe.devices * recipe.nodes)
     limits = []
     if recipe.steps is not None:

@@ -10,25 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tacit.seeds import seed_of
+
 
 class RawBatch(NamedTuple):
-    """Raw samples of one micro-batch: position in the run, samples and their source positions."""
+    """One micro-batch: position in the run, raw samples (a tensor for images) and their rows."""
 
     micro_step: int
-    samples: Tensor
+    samples: Any
     rows: Tensor
-
-
-def seed_of(*numbers: int) -> int:
-    """One 63-bit seed from several integers, well mixed (numpy's SeedSequence)."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
-
-
-def split_reservoir(n: int, samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(training, reservoir) positions: at most a tenth of the data is held out for monitoring."""
-    order = np.random.default_rng(seed_of(seed, 7)).permutation(n)
-    held = min(samples, n // 10)
-    return np.sort(order[held:]), np.sort(order[:held])
 
 
 class BatchStream:

@@ -1,0 +1,17 @@
+"""Seeds as pure functions of where a run stands: a resumed run needs no saved random state."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def seed_of(*numbers: int) -> int:
+    """One 63-bit seed from several integers, well mixed (numpy's SeedSequence)."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def split_reservoir(n: int, samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(training, reservoir) positions: at most a tenth of the data is held out for monitoring."""
+    order = np.random.default_rng(seed_of(seed, 7)).permutation(n)
+    held = min(samples, n // 10)
+    return np.sort(order[held:]), np.sort(order[:held])
