@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tacit.data import open_source
 from tacit.errors import TacitError
 from tacit.modalities import modality
-from tacit.report.images import png_uri, to_uint8
+from tacit.report.images import to_uint8
+from tacit.report.pictures import pictures
 
 if TYPE_CHECKING:
     from tacit.run import Run
@@ -31,26 +33,25 @@ def examples(run: Run) -> list[Example]:
 
     Raises
     ------
-    TacitError : the data cannot be opened any more.
+    TacitError : the data cannot be opened any more, or has no picture.
     """
     recipe = run.recipe
     source = open_source(
         recipe.data, split=recipe.split, image_size=recipe.image_size, strict=recipe.strict
     )
-    if recipe.modality != "image":
-        raise TacitError(f"views of {recipe.modality} data have no picture yet")
     kind = modality(recipe.modality)
     spec = _spec(run) or kind.input_spec(recipe, source)
-    mean, std = spec["mean"], spec["std"]
     views = kind.training_views(recipe.changed({"view_scale": 1.0}), spec)
     chosen = np.random.default_rng(recipe.seed).permutation(len(source))[:SAMPLES]
-    images = source.batch(chosen)
-    made = views(images, torch.Generator().manual_seed(recipe.seed))[:MOST_VIEWS]
-    shown = [to_uint8(view, mean, std) for view in made]
-    return [
-        Example(png_uri(image), [png_uri(view[i]) for view in shown])
-        for i, image in enumerate(images)
-    ]
+    raw = source.batch(chosen)
+    shown = pictures(recipe.modality, raw)
+    made = views(raw, torch.Generator().manual_seed(recipe.seed))[:MOST_VIEWS]
+    if any(not isinstance(view, Tensor) or view.ndim != raw.ndim for view in made):
+        raise TacitError(f"views of {recipe.modality} data have no picture")
+    if recipe.modality == "image":
+        made = [to_uint8(view, spec["mean"], spec["std"]) for view in made]
+    drawn = [pictures(recipe.modality, view) for view in made]
+    return [Example(shown[i], [view[i] for view in drawn]) for i in range(len(shown))]
 
 
 def _spec(run: Run) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Images beside their nearest neighbours in the embedding space."""
+"""Samples beside their nearest neighbours in the embedding space."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 from tacit.evaluation import cosine_neighbors
-from tacit.report.images import png_uri
+from tacit.report.pictures import pictures
 from tacit.report.sample import Sample
 
 QUERIES, NEIGHBOURS = 8, 6
 
 
 class Neighbour(NamedTuple):
-    """One image with its similarity to the query; `same` tells whether the labels agree."""
+    """One sample with its similarity to the query; `same` tells whether the labels agree."""
 
     image: str
     similarity: str
@@ -37,15 +37,16 @@ def neighbour_rows(sample: Sample) -> list[NeighbourRow]:
     rows = []
     for query in _queries(sample):
         found = near.indices[query].tolist()
-        images = sample.source.batch(sample.positions[[query, *found]])
+        raw = sample.source.batch(sample.positions[[query, *found]])
+        shown = pictures(sample.source.modality, raw)
         rows.append(
             NeighbourRow(
-                png_uri(images[0]),
+                shown[0],
                 _name(sample, query),
                 [
-                    Neighbour(png_uri(image), f"{s:.3f}", _name(sample, i), _same(sample, query, i))
-                    for image, s, i in zip(
-                        images[1:], near.similarities[query].tolist(), found, strict=True
+                    Neighbour(picture, f"{s:.3f}", _name(sample, i), _same(sample, query, i))
+                    for picture, s, i in zip(
+                        shown[1:], near.similarities[query].tolist(), found, strict=True
                     )
                 ],
             )
