@@ -49,12 +49,12 @@ def resolve(recipe: Recipe, method: type[Method], source: Source) -> Recipe:
     ConfigError : the fields contradict each other.
     DataError : fewer samples than one batch.
     """
-    kind = modality(recipe.modality)
     if source.modality != recipe.modality:
         raise DataError(
             f"'{source.name}' is {source.modality} data, but the recipe is for {recipe.modality} "
             "data. Start from the method's name, or correct `modality` in the recipe."
         )
+    kind = modality(recipe.modality)
     recipe = recipe.changed(kind.complete(recipe, source))
     training, _ = kind.reservoir(source, recipe)
     world = recipe.devices * recipe.nodes

@@ -1,0 +1,65 @@
+"""`prepare` before training, `finish` after it: what they see and when."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import tacit
+from tacit.data import Source
+from tacit.errors import ConfigError, DataError
+from tacit.methods.base import Losses, Method, Paper
+from tacit.recipe import Recipe
+
+
+class Hooked(Method):
+    """Records what its hooks are given."""
+
+    paper = Paper("None", "Nobody", 2026, "https://example.org")
+    modalities = ("image",)
+
+    def __init__(self, encoder, config):
+        super().__init__(encoder, config)
+        self.weight = nn.Parameter(torch.ones(()))
+        self.passes = []
+
+    def prepare(self, source):
+        assert isinstance(source, Source)
+        Hooked.samples = len(source)
+
+    def training_loss(self, batch):
+        return Losses(self.encoder(batch.views[0]).square().mean() * self.weight)
+
+    def finish(self, batches):
+        assert not self.training
+        assert torch.is_grad_enabled()
+        first = [batch.views[0].clone() for batch in batches()]
+        again = [batch.views[0].clone() for batch in batches()]
+        assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+        Hooked.batches = len(first)
+        with torch.no_grad():
+            for parameter in self.encoder.parameters():
+                parameter.zero_()
+
+    @classmethod
+    def default_recipe(cls, modality="image"):
+        return Recipe(views="none", n_views=1, batch_size=64)
+
+
+def test_hooks(tmp_path):
+    run = tacit.pretrain(Hooked, "digits", steps=3, out=tmp_path / "run", progress=False)
+    assert Hooked.samples == 1797
+    assert Hooked.batches == (1797 - 179) // 64
+    assert all((p == 0).all() for p in run.encoder.parameters())  # finish comes before the files
+
+
+def test_a_method_for_other_data_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="trains on image data, but .* is graph data"):
+        tacit.pretrain(Hooked, "planetoid:cora", out=tmp_path / "run", progress=False)
+
+
+def test_a_recipe_for_other_data_is_refused(tmp_path):
+    recipe = Recipe(modality="series", data="digits", batch_size=8)
+    with pytest.raises(DataError, match="is image data, but the recipe is for series data"):
+        tacit.pretrain(None, "digits", recipe=recipe, out=tmp_path / "run", progress=False)
