@@ -15,6 +15,7 @@ class Row(NamedTuple):
     family: str
     year: int
     summary: str
+    modalities: tuple[str, ...]
 
 
 def overview() -> list[Row]:
@@ -23,7 +24,7 @@ def overview() -> list[Row]:
     for name in METHODS.names():
         cls = METHODS.get(name)
         summary = inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0].replace("\n", " ")
-        rows.append(Row(name, family(cls), cls.paper.year, summary))
+        rows.append(Row(name, family(cls), cls.paper.year, summary, cls.modalities))
     return sorted(rows, key=lambda row: (row.family, row.name))
 
 
@@ -43,6 +44,8 @@ def describe(name: str) -> str:
         "",
         f"Paper: {cls.paper.title}",
         f"       {cls.paper.authors}, {cls.paper.year}. {cls.paper.url}",
+        f"Data:  {', '.join(cls.modalities)}"
+        + ("; takes labels of training samples" if cls.uses_labels else ""),
         "",
         "Options (--set NAME=VALUE):",
     ]
@@ -55,7 +58,7 @@ def describe(name: str) -> str:
         )
     if not cls.Config.model_fields:
         lines.append("  none")
-    recipe = cls.default_recipe("image")
+    recipe = cls.default_recipe(cls.modalities[0])
     optimizer, schedule = recipe.optimizer, recipe.schedule
     lines += [
         "",
@@ -64,7 +67,7 @@ def describe(name: str) -> str:
         + (f", {recipe.views_options}" if recipe.views_options else ""),
         f"  {optimizer.name}, lr {optimizer.lr:g}"
         + (" x batch/256" if optimizer.scale_lr else "")
-        + f", weight decay {optimizer.weight_decay:g}, batch {recipe.batch_size}",
+        + f", weight decay {optimizer.weight_decay:g}, batch {recipe.batch_size or 'all'}",
         f"  {schedule.name} schedule, warm-up {schedule.warmup:.0%} of the run",
     ]
     return "\n".join(lines)

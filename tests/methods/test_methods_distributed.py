@@ -65,7 +65,8 @@ class Linear(Encoder):
 
 def cases() -> list[tuple[str, dict[str, Any], int]]:
     """Every method as it is, then the variants."""
-    return [(name, {}, METHODS.get(name).n_views) for name in METHODS.names()] + VARIANTS
+    images = [name for name in METHODS.names() if "image" in METHODS.get(name).modalities]
+    return [(name, {}, METHODS.get(name).n_views) for name in images] + VARIANTS
 
 
 def without_batchnorm(module: nn.Module) -> nn.Module:

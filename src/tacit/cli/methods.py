@@ -22,10 +22,12 @@ def methods(
     console = Console()
     if name is None:
         table = Table(box=None, header_style="bold", pad_edge=False)
-        for column in ("method", "family", "year", "what it does"):
+        for column in ("method", "family", "data", "year", "what it does"):
             table.add_column(column, overflow="fold")
         for row in overview():
-            table.add_row(row.name, row.family, str(row.year), row.summary)
+            table.add_row(
+                row.name, row.family, " ".join(row.modalities), str(row.year), row.summary
+            )
         console.print(table)
         console.print("\n[dim]tacit methods NAME shows one method in full.[/dim]")
         return
