@@ -5,6 +5,15 @@ from tacit.encoders.alexnet import SmallAlexNet
 from tacit.encoders.base import Encoder, Features
 from tacit.encoders.build import build_encoder, encoder_names
 from tacit.encoders.export import NormalizedEncoder, export_encoder
+from tacit.encoders.fmri import (
+    GARO,
+    SERO,
+    DynamicFCClassifier,
+    DynamicFCEncoder,
+    GINEncoder,
+    MeanReadout,
+    TimeTransformer,
+)
 from tacit.encoders.heads import MLPHead
 from tacit.encoders.resnet import ResNet
 from tacit.encoders.small import SmallConvNet
@@ -12,14 +21,21 @@ from tacit.encoders.store import load_encoder, save_encoder
 from tacit.encoders.vit import VisionTransformer
 
 __all__ = [
+    "GARO",
+    "SERO",
+    "DynamicFCClassifier",
+    "DynamicFCEncoder",
     "Encoder",
     "Features",
+    "GINEncoder",
     "MLPHead",
+    "MeanReadout",
     "ModuleEncoder",
     "NormalizedEncoder",
     "ResNet",
     "SmallAlexNet",
     "SmallConvNet",
+    "TimeTransformer",
     "VisionTransformer",
     "build_encoder",
     "encoder_names",

@@ -16,6 +16,15 @@ from tacit.views.config import ViewsConfig
 from tacit.views.crop import resample, sample_boxes
 from tacit.views.draws import Geometry
 from tacit.views.eval_view import EvalView
+from tacit.views.fmri import (
+    draw_triples,
+    mask_nodes_edges,
+    non_overlapping_gap,
+    sliding_fc,
+    sparsify_fc,
+    window_fc,
+    window_starts,
+)
 from tacit.views.mixing import mixup_views
 from tacit.views.presets import PRESETS, build_views
 from tacit.views.series import (
@@ -45,14 +54,21 @@ __all__ = [
     "build_series_views",
     "build_views",
     "colour_jitter",
+    "draw_triples",
     "fourier_view",
     "gaussian_blur",
     "greyscale",
     "luma",
+    "mask_nodes_edges",
     "mixup_views",
     "morlet_scalogram",
+    "non_overlapping_gap",
     "resample",
     "sample_boxes",
     "scalogram_frequencies",
+    "sliding_fc",
     "solarise",
+    "sparsify_fc",
+    "window_fc",
+    "window_starts",
 ]
