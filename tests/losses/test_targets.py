@@ -88,6 +88,8 @@ def test_byol():
     assert byol_loss(eye, eye.flip(0)).item() == pytest.approx(2)
     with pytest.raises(ValueError, match="both"):
         byol_loss(p1, p2, k1)
+    raw = (p1 - k2).square().sum(1).mean() + (p2 - k1).square().sum(1).mean()
+    assert torch.allclose(byol_loss(p1, p2, k1, k2, normalize=False), raw)
 
 
 def test_simsiam():

@@ -10,7 +10,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from tacit.methods.base import Batch, Method, Progress
-from tacit.parts import SharedGenerator, directcopy_weight, directpred_weight
+from tacit.parts import (
+    SharedGenerator,
+    directcopy_weight,
+    directpred_weight,
+    minimal_space_weight,
+    solve_weight,
+)
 
 
 def sgd(method: Method, lr: float = 0.05) -> torch.optim.Optimizer:
@@ -162,6 +168,43 @@ def test_linear_predictors_of_byol(
         assert torch.equal(w, torch.diag(w.diagonal()))
     if kind == "symmetric_norm":
         assert float(torch.linalg.eigvalsh(w.detach())[-1]) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "kind", ["directpred", "directcopy", "solve", "minimal_space", "half_rank"]
+)
+def test_set_predictors_of_byol(
+    kind: str, make_method: Callable, make_batch: Callable, take_step: Callable
+) -> None:
+    method, batch = make_method("byol", predictor=kind, eps=0.2), make_batch()
+    with torch.no_grad():
+        f = torch.cat([method.project(view) for view in batch.views])
+        k = torch.cat([method.target(view) for view in reversed(batch.views)])
+        F, M = f.T @ f / len(f), k.T @ f / len(f)
+    take_step(method, batch, sgd(method))
+    w = method.predictor.weight
+    assert w.grad is None
+    want = {
+        "directpred": directpred_weight(F, eps=0.2),
+        "directcopy": directcopy_weight(F, eps=0.2),
+        "solve": solve_weight(F, M, ridge=0.2),
+        "minimal_space": minimal_space_weight(F, M, ridge=0.2),
+    }
+    if kind == "half_rank":
+        eig = torch.linalg.eigvalsh(w)
+        torch.testing.assert_close(eig, torch.tensor([0.2] * 4 + [0.7] * 4))
+    else:
+        torch.testing.assert_close(w.detach(), want[kind], atol=1e-5, rtol=1e-4)
+
+
+def test_directpred_without_normalisation(make_method: Callable, make_batch: Callable) -> None:
+    method, batch = make_method("directpred", l2_normalize=False), make_batch()
+    loss = method.training_loss(batch).total
+    with torch.no_grad():
+        q1, q2 = (method.predictor(method.project(view)) for view in batch.views)
+        k1, k2 = (method.target(view) for view in batch.views)
+        want = sum((q - k).square().sum(1).mean() for q, k in ((q1, k2), (q2, k1)))
+    torch.testing.assert_close(loss, want)
 
 
 def test_only_simsiams_predictor_keeps_its_learning_rate(make_method: Callable) -> None:

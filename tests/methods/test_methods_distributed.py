@@ -47,6 +47,8 @@ VARIANTS: list[tuple[str, dict[str, Any], int]] = [
     ("cacr-moco-v3", {"form": "euclidean"}, 3),
     ("directpred", {"freq": 2, "zero_mean": True}, 2),
     ("byol", {"predictor": "symmetric_norm"}, 2),
+    ("byol", {"predictor": "minimal_space"}, 2),
+    ("byol", {"predictor": "half_rank"}, 2),
     ("wmse", {"w_size": 8, "w_iter": 2, "proj_output_dim": 3}, 3),
 ]
 

@@ -14,6 +14,8 @@ def byol_loss(
     p2: Float[Tensor, "batch dim"],
     k1: Float[Tensor, "batch dim"] | None = None,
     k2: Float[Tensor, "batch dim"] | None = None,
+    *,
+    normalize: bool = True,
 ) -> Float[Tensor, ""]:
     r"""Squared distance of unit predictions and unit targets, summed over the two directions.
 
@@ -28,6 +30,8 @@ def byol_loss(
         direction only (between 0 and 4).
     k1, k2
         Target network outputs of the two views.
+    normalize
+        ``False``: squared distances of the vectors as they are, summed over the features.
 
     References
     ----------
@@ -40,12 +44,14 @@ def byol_loss(
     tensor(2.)
     """
     if k1 is None and k2 is None:
-        return _direction(p1, p2)
+        return _direction(p1, p2, normalize)
     if k1 is None or k2 is None:
         raise ValueError("give (p, k) for one direction or (p1, p2, k1, k2) for both")
-    return _direction(p1, k2) + _direction(p2, k1)
+    return _direction(p1, k2, normalize) + _direction(p2, k1, normalize)
 
 
-def _direction(p: Tensor, k: Tensor) -> Tensor:
+def _direction(p: Tensor, k: Tensor, normalize: bool) -> Tensor:
     check_views(p, k, names="p, k")
+    if not normalize:
+        return (p - k.detach()).square().sum(1).mean()
     return 2 - 2 * (unit_rows(p, "p") * unit_rows(k.detach(), "k")).sum(1).mean()

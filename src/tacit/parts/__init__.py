@@ -1,15 +1,12 @@
 """Parts with state that methods share: targets, queues, prototypes, running statistics."""
 
+from .closed_form import directcopy_weight, directpred_weight, eigenspace_alignment
 from .correlation import CorrelationEMA
 from .dynamics import Dynamics, fixed_points, simulate_dynamics
 from .ema import EMA
 from .generator import SharedGenerator
-from .predictor import (
-    ClosedFormPredictor,
-    directcopy_weight,
-    directpred_weight,
-    eigenspace_alignment,
-)
+from .optimal import half_rank_weight, minimal_space_weight, solve_weight
+from .predictor import ClosedFormPredictor, PredictorMode
 from .prototypes import Prototypes
 from .queue import FeatureQueue
 from .regularise import diagonalise_, symmetrise_, symmetrise_pair_
@@ -20,6 +17,7 @@ __all__ = [
     "CorrelationEMA",
     "Dynamics",
     "FeatureQueue",
+    "PredictorMode",
     "Prototypes",
     "SharedGenerator",
     "diagonalise_",
@@ -27,7 +25,10 @@ __all__ = [
     "directpred_weight",
     "eigenspace_alignment",
     "fixed_points",
+    "half_rank_weight",
+    "minimal_space_weight",
     "simulate_dynamics",
+    "solve_weight",
     "symmetrise_",
     "symmetrise_pair_",
 ]

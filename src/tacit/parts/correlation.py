@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -25,6 +27,11 @@ class CorrelationEMA(nn.Module):
         Memory in [0, 1]; 0 keeps the current batch only.
     track_mean
         Average the mean by the same rule.
+    track_cross
+        Average ``cross``, the correlation mean_i k_i f_i^T with the target network's embeddings k
+        of the same rows, by the same rule.
+
+    The statistics are kept in float32, or in float64 from the first float64 batch on.
 
     References
     ----------
@@ -44,21 +51,34 @@ class CorrelationEMA(nn.Module):
     corr: Tensor
     mean: Tensor
     updates: Tensor
+    cross: Tensor
+    target_mean: Tensor
 
-    def __init__(self, dim: int, rho: float = 0.3, track_mean: bool = False) -> None:
+    def __init__(
+        self, dim: int, rho: float = 0.3, track_mean: bool = False, track_cross: bool = False
+    ) -> None:
         super().__init__()
         if dim < 1:
             raise ValueError(f"dim must be at least 1, got {dim}")
         if not 0 <= rho <= 1:
             raise ValueError(f"rho must be in [0, 1], got {rho}")
-        self.dim, self.rho, self.track_mean = dim, rho, track_mean
+        self.dim, self.rho, self.track_mean, self.track_cross = dim, rho, track_mean, track_cross
         self.register_buffer("corr", torch.zeros(dim, dim))
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+        if track_cross:
+            self.register_buffer("cross", torch.zeros(dim, dim))
+            self.register_buffer("target_mean", torch.zeros(dim))
 
     @torch.no_grad()
-    def update(self, *views: Float[Tensor, "batch dim"]) -> None:
+    def update(
+        self,
+        *views: Float[Tensor, "batch dim"],
+        targets: Sequence[Float[Tensor, "batch dim"]] | None = None,
+    ) -> None:
         """Take in the embeddings of one batch, one tensor a view.
+
+        ``targets``, needed with ``track_cross``: for every view what it has to predict.
 
         Raises
         ------
@@ -71,19 +91,39 @@ class CorrelationEMA(nn.Module):
         if len({len(v) for v in views}) != 1 or len(views[0]) == 0:
             raise ValueError(f"views must have one batch size, got {[len(v) for v in views]}")
         with torch.autocast(self.corr.device.type, enabled=False):
-            rows = torch.cat([v.detach() for v in views]).to(self.corr)
+            rows = self._rows(views)
             batch_corr = all_reduce_mean(rows.T @ rows / len(rows))
             if not bool(torch.isfinite(batch_corr).all()):
                 raise ValueError(
                     f"the embeddings are not finite at update {int(self.updates)}; lower the "
                     "learning rate or check the input"
                 )
-            keep = self.rho if int(self.updates) else 0.0
-            self.corr = keep * self.corr + (1 - keep) * batch_corr
+            self.corr = self._average(self.corr, batch_corr)
             if self.track_mean:
-                batch_mean = all_reduce_mean(rows.mean(0))
-                self.mean = keep * self.mean + (1 - keep) * batch_mean
+                self.mean = self._average(self.mean, all_reduce_mean(rows.mean(0)))
+            if self.track_cross:
+                self._update_cross(rows, views, targets)
         self.updates = self.updates + 1
+
+    def _update_cross(
+        self, rows: Tensor, views: Sequence[Tensor], targets: Sequence[Tensor] | None
+    ) -> None:
+        if targets is None or [t.shape for t in targets] != [v.shape for v in views]:
+            shapes = None if targets is None else [tuple(t.shape) for t in targets]
+            raise ValueError(
+                f"track_cross needs targets of the shapes of the views, one a view; got {shapes}"
+            )
+        goals = self._rows(targets)
+        self.cross = self._average(self.cross, all_reduce_mean(goals.T @ rows / len(rows)))
+        self.target_mean = self._average(self.target_mean, all_reduce_mean(goals.mean(0)))
+
+    def _rows(self, views: Sequence[Tensor]) -> Tensor:
+        rows = torch.cat([v.detach() for v in views])
+        return rows.to(self.corr.device, torch.promote_types(rows.dtype, self.corr.dtype))
+
+    def _average(self, old: Tensor, new: Tensor) -> Tensor:
+        keep = self.rho if int(self.updates) else 0.0
+        return keep * old.to(new.dtype) + (1 - keep) * new
 
     @property
     def covariance(self) -> Float[Tensor, "dim dim"]:
@@ -91,3 +131,10 @@ class CorrelationEMA(nn.Module):
         if not self.track_mean:
             raise ValueError("the mean is not tracked; make CorrelationEMA with track_mean=True")
         return self.corr - torch.outer(self.mean, self.mean)
+
+    @property
+    def cross_covariance(self) -> Float[Tensor, "dim dim"]:
+        """``cross - target_mean mean^T``; needs ``track_mean`` and ``track_cross``."""
+        if not (self.track_mean and self.track_cross):
+            raise ValueError("cross_covariance needs track_mean=True and track_cross=True")
+        return self.cross - torch.outer(self.target_mean, self.mean)

@@ -1,10 +1,11 @@
-"""Predictors that are set in closed form, not trained: DirectPred and DirectCopy."""
+"""Predictors that are set in closed form, not trained: DirectPred, DirectCopy and their kin."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -12,149 +13,15 @@ from torch import Tensor, nn
 
 from tacit.errors import CollapseError
 
+from .closed_form import directcopy_weight, directpred_weight
 from .correlation import CorrelationEMA
+from .generator import SharedGenerator
+from .optimal import half_rank_weight, minimal_space_weight, solve_weight
+from .regularise import symmetrise_
 
-
-def _checked(F: Tensor) -> Tensor:
-    if F.ndim != 2 or F.shape[0] != F.shape[1]:
-        raise ValueError(f"F must be a square matrix, got shape {tuple(F.shape)}")
-    F = F.float() if F.dtype in (torch.float16, torch.bfloat16) else F
-    if not bool(torch.isfinite(F).all()):
-        raise ValueError("F holds NaN or infinity; the embeddings diverged")
-    if not bool((F != 0).any()):
-        raise CollapseError(
-            "the correlation matrix is all zero: the representation collapsed to zero; "
-            "check the encoder's output and lower the learning rate or the weight decay"
-        )
-    return (F + F.T) / 2
-
-
-@torch.no_grad()
-def directpred_weight(
-    F: Float[Tensor, "dim dim"],
-    *,
-    eps: float = 0.01,
-    root: float = 2.0,
-    eps_inside: bool = False,
-    shrink: float = 0.0,
-    min_eig: float = 1e-4,
-) -> Float[Tensor, "dim dim"]:
-    r"""Predictor from the eigen-decomposition of the correlation of its inputs (DirectPred).
-
-    .. math:: W = U \, diag(p) \, U^T, \qquad
-              p_j = (1 - shrink) \max\big((s_j / s_{max})^{1/root} + \epsilon,\; p_{min}\big)
-
-    for :math:`F = U diag(s) U^T`. The paper's form :math:`\sqrt{s_j} + \epsilon' s_{max}` is the
-    same up to a factor, which the cosine loss ignores, with
-    :math:`\epsilon = \epsilon' \sqrt{s_{max}}`. ``root=1`` is DirectCopy divided by the spectral
-    norm; ``1/root`` is alpha of DirectSet.
-
-    Parameters
-    ----------
-    F
-        Symmetric positive semi-definite correlation matrix.
-    eps
-        Floor of the eigenvalues, not negative.
-    root
-        Order of the root, above 0.
-    eps_inside
-        Add ``eps`` (and apply ``min_eig``) before the root.
-    shrink
-        Final factor ``1 - shrink``.
-    min_eig
-        Smallest eigenvalue before shrinking.
-
-    Raises
-    ------
-    CollapseError
-        If F is all zero.
-
-    References
-    ----------
-    Tian, Chen, Ganguli, 2021, eq. 18-19; Wang, Chen, Du, Tian, 2021.
-
-    Examples
-    --------
-    >>> import torch
-    >>> directpred_weight(torch.diag(torch.tensor([4.0, 1.0]))).diagonal()
-    tensor([1.0100, 0.5100])
-    """
-    if eps < 0 or not 0 <= shrink < 1 or root <= 0 or min_eig < 0:
-        raise ValueError(
-            "eps and min_eig must not be negative, root above 0, shrink in [0, 1); got "
-            f"eps={eps}, min_eig={min_eig}, root={root}, shrink={shrink}"
-        )
-    with torch.autocast(F.device.type, enabled=False):
-        s, U = torch.linalg.eigh(_checked(F))
-        s = s.clamp_min(0)
-        if not bool(s[-1] > 0):
-            raise ValueError("F has no positive eigenvalue, so it is not a correlation matrix")
-        # Eigenvalues that are zero up to rounding must not be lifted by the root.
-        s = s / s[-1]
-        s = torch.where(s < len(s) * torch.finfo(s.dtype).eps, 0, s)
-        if eps_inside:
-            p = (s + eps).clamp_min(min_eig).pow(1 / root)
-        else:
-            p = (s.pow(1 / root) + eps).clamp_min(min_eig)
-        W = (U * ((1 - shrink) * p)) @ U.T
-        return (W + W.T) / 2
-
-
-@torch.no_grad()
-def directcopy_weight(
-    F: Float[Tensor, "dim dim"], *, eps: float = 0.3, normalize: bool = False
-) -> Float[Tensor, "dim dim"]:
-    r"""Predictor that is the correlation matrix itself, :math:`F + \epsilon I` (DirectCopy).
-
-    Parameters
-    ----------
-    normalize
-        Divide F by its spectral norm first.
-
-    References
-    ----------
-    Wang, Chen, Du, Tian, Towards Demystifying Representation Learning with Non-contrastive
-    Self-supervision, 2021.
-
-    Examples
-    --------
-    >>> import torch
-    >>> directcopy_weight(torch.diag(torch.tensor([4.0, 1.0]))).diagonal()
-    tensor([4.3000, 1.3000])
-    """
-    if eps < 0:
-        raise ValueError(f"eps must not be negative, got {eps}")
-    with torch.autocast(F.device.type, enabled=False):
-        F = _checked(F)
-        if normalize:
-            F = F / torch.linalg.matrix_norm(F, ord=2)
-        return F + eps * torch.eye(len(F), dtype=F.dtype, device=F.device)
-
-
-@torch.no_grad()
-def eigenspace_alignment(
-    W_p: Float[Tensor, "dim dim"], F: Float[Tensor, "dim dim"]
-) -> Float[Tensor, " dim"]:
-    r"""How much each eigenvector of F is one of the predictor too.
-
-    .. math:: |v^T W v| / \|W v\|
-
-    for the eigenvectors v of F, from the largest eigenvalue down; 1 means an eigenvector of W. A v
-    that W sends to zero is one as well.
-
-    Examples
-    --------
-    >>> import torch
-    >>> eigenspace_alignment(torch.diag(torch.tensor([1.0, 5.0])), torch.diag(torch.ones(2)))
-    tensor([1., 1.])
-    """
-    if W_p.shape != F.shape:
-        raise ValueError(f"shapes differ: {tuple(W_p.shape)} and {tuple(F.shape)}")
-    V = torch.linalg.eigh(_checked(F))[1].flip(1)
-    image = W_p.to(V) @ V
-    norm = torch.linalg.vector_norm(image, dim=0)
-    cosine = (V * image).sum(0).abs() / norm
-    return torch.where(norm > 0, cosine, torch.ones_like(cosine))
+PredictorMode = Literal["directpred", "directcopy", "solve", "minimal_space", "half_rank"]
+_WITH_TARGETS = ("solve", "minimal_space")
+_DEFAULT_EPS = {"directcopy": 0.3, "half_rank": 1e-5}
 
 
 class ClosedFormPredictor(nn.Module):
@@ -168,11 +35,14 @@ class ClosedFormPredictor(nn.Module):
     dim
         Length of the embeddings.
     mode
-        ``"directpred"`` or ``"directcopy"``.
+        ``"directpred"`` or ``"directcopy"``; ``"solve"`` or ``"minimal_space"``, fits of the
+        target network's embeddings (:func:`solve_weight`, :func:`minimal_space_weight`);
+        ``"half_rank"``, a random projector (:func:`half_rank_weight`).
     rho
         Memory of the correlation (:class:`CorrelationEMA`).
     eps
-        Default 0.01 for DirectPred and 0.3 for DirectCopy.
+        Floor of the eigenvalues; the ridge of the fits. Default: 0.3 for DirectCopy, 1e-5 for
+        ``"half_rank"``, else 0.01.
     freq
         Set the weight at steps that this divides. With 1 the weight has no gradient; above 1 it is
         trained between; 0 never sets it (a trained linear predictor).
@@ -199,11 +69,11 @@ class ClosedFormPredictor(nn.Module):
     def __init__(
         self,
         dim: int,
-        mode: Literal["directpred", "directcopy"] = "directpred",
-        *,
+        mode: PredictorMode = "directpred",
         rho: float = 0.3,
         eps: float | None = None,
         freq: int = 1,
+        *,
         normalize: bool = False,
         zero_mean: bool = False,
         diagonal: bool = False,
@@ -213,15 +83,17 @@ class ClosedFormPredictor(nn.Module):
         min_eig: float = 1e-4,
     ) -> None:
         super().__init__()
-        if mode not in ("directpred", "directcopy"):
-            raise ValueError(f"mode must be 'directpred' or 'directcopy', got {mode!r}")
+        if mode not in get_args(PredictorMode):
+            raise ValueError(f"mode must be one of {get_args(PredictorMode)}, got {mode!r}")
         if freq < 0:
             raise ValueError(f"freq must not be negative, got {freq}")
         self.mode, self.freq = mode, freq
-        self.eps = (0.01 if mode == "directpred" else 0.3) if eps is None else eps
+        self.eps = _DEFAULT_EPS.get(mode, 0.01) if eps is None else eps
         self.normalize, self.zero_mean, self.diagonal = normalize, zero_mean, diagonal
         self.root, self.eps_inside, self.shrink, self.min_eig = root, eps_inside, shrink, min_eig
-        self.correlation = CorrelationEMA(dim, rho, track_mean=zero_mean)
+        cross = mode in _WITH_TARGETS
+        self.correlation = CorrelationEMA(dim, rho, track_mean=zero_mean, track_cross=cross)
+        self.random = SharedGenerator() if mode == "half_rank" else None
         # The start of a linear layer; used until the first refresh.
         start = torch.empty(dim, dim)
         nn.init.kaiming_uniform_(start, a=math.sqrt(5))
@@ -231,9 +103,16 @@ class ClosedFormPredictor(nn.Module):
         """Predictions ``f W^T``."""
         return nn.functional.linear(f, self.weight)
 
-    def observe(self, *views: Float[Tensor, "batch dim"]) -> None:
-        """Take the online embeddings of the batch into the statistics."""
-        self.correlation.update(*views)
+    def observe(
+        self,
+        *views: Float[Tensor, "batch dim"],
+        targets: Sequence[Float[Tensor, "batch dim"]] | None = None,
+    ) -> None:
+        """Take the online embeddings of the batch into the statistics.
+
+        ``targets``: for every view what it has to predict; the fits need them.
+        """
+        self.correlation.update(*views, targets=targets)
 
     @torch.no_grad()
     def refresh(self, step: int) -> None:
@@ -242,6 +121,8 @@ class ClosedFormPredictor(nn.Module):
         With an all-zero correlation the previous weight stays, with a warning.
         """
         if self.freq == 0 or step % self.freq:
+            if self.mode == "minimal_space":
+                symmetrise_(self.weight)
             return
         F = self.correlation.covariance if self.zero_mean else self.correlation.corr
         if self.diagonal:
@@ -256,6 +137,13 @@ class ClosedFormPredictor(nn.Module):
     def _weight(self, F: Tensor) -> Tensor:
         if self.mode == "directcopy":
             return directcopy_weight(F, eps=self.eps, normalize=self.normalize)
+        if self.random is not None:
+            return half_rank_weight(len(F), eps=self.eps, generator=self.random.next())
+        if self.mode in _WITH_TARGETS:
+            statistics = self.correlation
+            cross = statistics.cross_covariance if self.zero_mean else statistics.cross
+            fit = solve_weight if self.mode == "solve" else minimal_space_weight
+            return fit(F, cross, ridge=self.eps)
         return directpred_weight(
             F,
             eps=self.eps,

@@ -17,7 +17,8 @@ class FeatureQueue(nn.Module):
     """The last ``size`` features, as unit rows (size, dim), kept in the state dict.
 
     A push that crosses the end wraps around, so ``size`` need not be a multiple of the batch.
-    A push makes a new buffer: a loss computed before it can still be differentiated.
+    A push makes a new buffer: a loss computed before it can still be differentiated. The features
+    are kept in float32, or in float64 from the first float64 push on.
 
     Parameters
     ----------
@@ -86,11 +87,12 @@ class FeatureQueue(nn.Module):
         """
         if features.ndim != 2 or features.shape[1] != self.dim:
             raise ValueError(f"expected (batch, {self.dim}), got {tuple(features.shape)}")
-        new = normalize(features.detach().to(self.features), dim=1)
+        kind = torch.promote_types(features.dtype, self.features.dtype)
+        new = normalize(features.detach().to(self.features.device, kind), dim=1)
         skipped = max(len(new) - self.size, 0)
         places = torch.arange(skipped, len(new), device=new.device)
         places = (self.pointer + places) % self.size
-        self.features = self.features.index_copy(0, places, new[skipped:])
+        self.features = self.features.to(kind).index_copy(0, places, new[skipped:])
         self.pointer = (self.pointer + len(new)) % self.size
         self.filled = (self.filled + len(new)).clamp(max=self.size)
 

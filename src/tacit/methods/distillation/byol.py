@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from pydantic import Field
@@ -13,7 +13,7 @@ from tacit.encoders.heads import MLPHead
 from tacit.losses import byol_loss
 from tacit.methods._shared import two_views
 from tacit.methods.base import Batch, Losses, Method, Paper
-from tacit.parts import EMA, diagonalise_, symmetrise_
+from tacit.parts import EMA, ClosedFormPredictor, PredictorMode, diagonalise_, symmetrise_
 from tacit.recipe import OptimizerConfig, Recipe
 
 
@@ -36,9 +36,28 @@ class BYOL(Method):
     )
 
     class Config(Method.Config):
-        predictor: Literal["mlp", "linear", "symmetric", "symmetric_norm", "diagonal", "none"] = (
-            Field("mlp", description="all but mlp are linear without bias; none collapses")
+        predictor: Literal[
+            "mlp",
+            "linear",
+            "symmetric",
+            "symmetric_norm",
+            "diagonal",
+            "none",
+            "directpred",
+            "directcopy",
+            "solve",
+            "minimal_space",
+            "half_rank",
+        ] = Field(
+            "mlp",
+            description="all but mlp are linear without bias; none collapses; from directpred on "
+            "set from statistics, not trained",
         )
+        rho: float = Field(0.3, ge=0, le=1, description="memory of a set predictor's statistics")
+        eps: float | None = Field(
+            None, ge=0, description="floor (ridge) of a set predictor; null: the kind's own"
+        )
+        freq: int = Field(1, ge=0, description="steps between settings, trained in between")
         ema_base: float = Field(0.99, ge=0, le=1, description="first m; 0.996 on ImageNet")
         ema_final: float = Field(1.0, ge=0, le=1, description="last m, reached along a cosine")
         proj_hidden_dim: int = Field(4096, ge=1, description="hidden width of the projector")
@@ -54,6 +73,10 @@ class BYOL(Method):
             self.predictor = MLPHead((out, config.pred_hidden_dim, out), bias=True)
         elif config.predictor == "none":
             self.predictor = nn.Identity()
+        elif config.predictor in get_args(PredictorMode):
+            self.predictor = ClosedFormPredictor(
+                out, config.predictor, config.rho, config.eps, config.freq
+            )
         else:
             self.predictor = nn.Linear(out, out, bias=False)
         online = nn.Sequential(encoder, self.projector)
@@ -64,9 +87,12 @@ class BYOL(Method):
 
     def training_loss(self, batch: Batch) -> Losses:
         x1, x2 = two_views(self, batch)
-        p1, p2 = self.predictor(self.project(x1)), self.predictor(self.project(x2))
+        z1, z2 = self.project(x1), self.project(x2)
         with torch.no_grad():
             k1, k2 = self.target(x1), self.target(x2)
+        if self.training and isinstance(self.predictor, ClosedFormPredictor):
+            self.predictor.observe(z1, z2, targets=(k2, k1))
+        p1, p2 = self.predictor(z1), self.predictor(z2)
         return Losses(byol_loss(p1, p2, k1, k2))
 
     def after_step(self) -> None:
@@ -75,6 +101,8 @@ class BYOL(Method):
             symmetrise_(self.predictor.weight, normalize=kind == "symmetric_norm")
         elif kind == "diagonal":
             diagonalise_(self.predictor.weight)
+        elif isinstance(self.predictor, ClosedFormPredictor):
+            self.predictor.refresh(self.progress.step)
         self.target.update(nn.Sequential(self.encoder, self.projector), self.progress.fraction)
 
     @classmethod

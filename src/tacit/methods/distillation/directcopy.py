@@ -35,6 +35,7 @@ class DirectCopy(DirectPred):
         freq: int = Field(1, ge=0, description="steps between settings of W, trained in between")
         ema: float = Field(0.996, ge=0, le=1, description="m of the target network, constant")
         copy_init: bool = Field(True, description="target starts as a copy (official: at random)")
+        l2_normalize: bool = Field(True, description="no: squared distance of raw vectors")
         proj_hidden_dim: int = Field(512, ge=1, description="hidden width of the projector")
         proj_output_dim: int = Field(128, ge=1, description="output width of the projector")
 

@@ -56,6 +56,7 @@ class DirectPred(Method):
         freq: int = Field(1, ge=0, description="steps between settings of W, trained in between")
         ema: float = Field(0.996, ge=0, le=1, description="m of the target network, constant")
         copy_init: bool = Field(True, description="target starts as a copy (official: at random)")
+        l2_normalize: bool = Field(True, description="no: squared distance of raw vectors")
         proj_hidden_dim: int = Field(512, ge=1, description="hidden width of the projector")
         proj_output_dim: int = Field(128, ge=1, description="output width of the projector")
 
@@ -94,6 +95,8 @@ class DirectPred(Method):
         q1, q2 = self.predictor(f1), self.predictor(f2)
         with torch.no_grad():
             k1, k2 = self.target(x1), self.target(x2)
+        if not self.config.l2_normalize:
+            return Losses(byol_loss(q1, q2, k1, k2, normalize=False))
         # The published loss has no constant: from -4 (equal directions) to 4.
         return Losses(byol_loss(q1, q2, k1, k2) - 4)
 
