@@ -35,6 +35,7 @@ SPECS: dict[str, str] = {
     "parquet": "tacit.data.parquet:open_parquet",
     "npz": "tacit.data.arrays:open_npz",
     "hf": "tacit.data.hub:open_hub",
+    "planetoid": "tacit.data.planetoid:open_planetoid",
 }
 
 # What a prefix opens where that is not images; `npz` is told by the file's arrays.

@@ -30,6 +30,7 @@ from .moco import moco_loss, moco_v3_loss
 from .multiview import cl1_loss, cl2_loss, dhel_loss, mv_dhel_loss, mv_infonce_loss, pvc_loss
 from .nnclr import nnclr_loss
 from .ntxent import multi_positive_nt_xent_loss, nt_xent, nt_xent_loss
+from .sce import linear_scaled_cosine_error, scaled_cosine_error
 from .simsiam import simsiam_loss
 from .swav import sinkhorn, swav_loss
 from .tiled import MEMORY_LIMIT, pairwise_logsumexp, pairwise_softmax_mean
@@ -60,6 +61,7 @@ __all__ = [
     "directpred_weight",
     "eigenspace_alignment",
     "kcl_loss",
+    "linear_scaled_cosine_error",
     "mixed_barlow_reg",
     "mixup_views",
     "moco_dcl_loss",
@@ -78,6 +80,7 @@ __all__ = [
     "pairwise_logsumexp",
     "pairwise_softmax_mean",
     "pvc_loss",
+    "scaled_cosine_error",
     "simsiam_loss",
     "simulate_dynamics",
     "sinkhorn",

@@ -3,6 +3,8 @@
 from .adjacency import Adjacency, edge_softmax, weighted_sum
 from .attention import DotGATConv, GATConv
 from .convs import GCNConv, GINConv, SAGEConv
+from .encoder import GNNEncoder, build_conv
+from .pool import global_pool
 from .sparse import SparseRows
 
 __all__ = [
@@ -11,8 +13,11 @@ __all__ = [
     "GATConv",
     "GCNConv",
     "GINConv",
+    "GNNEncoder",
     "SAGEConv",
     "SparseRows",
+    "build_conv",
     "edge_softmax",
+    "global_pool",
     "weighted_sum",
 ]

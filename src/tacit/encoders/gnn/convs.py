@@ -164,6 +164,11 @@ class GINConv(nn.Module):
         """(N, in_dim) -> (N, out_dim), or (n, out_dim) at `rows`."""
         x = drop(as_features(x), self.feat_drop, self.training)
         adjacency = Adjacency.build(edge_index, x.shape[0])
+        if rows is not None and isinstance(self.norm, nn.BatchNorm1d):
+            return self._forward(x, adjacency, None)[rows]  # its statistics are of all nodes
+        return self._forward(x, adjacency, rows)
+
+    def _forward(self, x: Features, adjacency: Adjacency, rows: Tensor | None) -> Tensor:
         into = adjacency if rows is None else adjacency.restrict(rows)
         early = isinstance(x, SparseRows) or self.first.out_features <= self.in_dim
         h = project(x, self.first.weight) if early else x

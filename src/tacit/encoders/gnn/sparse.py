@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .adjacency import Adjacency, weighted_sum
+from .dropout import dropout, keep_mask
 
 
 @dataclass
@@ -82,11 +83,11 @@ class SparseRows:
         """After dropout, distributed exactly as on the dense matrix (a dropped zero is a zero)."""
         if rate == 0:
             return self
-        values = F.dropout(self.values, rate)
+        values = dropout(self.values, rate, True)
         if self.token_rows is None or self.token is None:
             return SparseRows(self.pattern, values)
         shape = (len(self.token_rows), self.shape[1])
-        mask = (torch.rand(shape, device=values.device) >= rate).to(values.dtype)
+        mask = keep_mask(shape, rate, values)
         return SparseRows(self.pattern, values, self.token_rows, self.token / (1 - rate), mask)
 
     def linear(self, weight: Tensor) -> Tensor:
@@ -130,7 +131,7 @@ def drop(x: Features, rate: float, training: bool) -> Features:
     """Dropout of dense or sparse features."""
     if isinstance(x, SparseRows):
         return x.dropped(rate if training else 0.0)
-    return F.dropout(x, rate, training)
+    return dropout(x, rate, training)
 
 
 def project(x: Features, weight: Tensor) -> Tensor:
