@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from tacit.errors import ConfigError
+
+_ACTIVATIONS: dict[str, Any] = {"relu": nn.ReLU, "elu": nn.ELU}
 
 
 class MLPHead(nn.Sequential):
@@ -26,6 +28,7 @@ class MLPHead(nn.Sequential):
     hidden_affine : whether the hidden norms learn a scale and a shift.
     init_std : None keeps PyTorch's default initialisation; a number draws the weights from
         N(0, init_std) and sets biases to zero.
+    activation : "relu", or "elu".
 
     Published heads
     ---------------
@@ -34,7 +37,8 @@ class MLPHead(nn.Sequential):
     `bias=True`; SimSiam projector `(D, 2048, 2048, 2048)` with `last_bn=True, last_affine=False`
     and predictor `(2048, 512, 2048)`; Barlow Twins `(D, 8192, 8192, 8192)` with `bias=False`;
     DirectPred `(512, 512, 128)` with `hidden_affine=False, bias=True`; MV-DHEL `(D, D, 128)` with
-    `last_bn=True, last_affine="scale"`.
+    `last_bn=True, last_affine="scale"`; NeuroNet `(D, 1024, 512)` with `bias=True,
+    activation="elu"`.
 
     Raises
     ------
@@ -55,7 +59,10 @@ class MLPHead(nn.Sequential):
         bias: bool | Sequence[bool] | None = None,
         hidden_affine: bool = True,
         init_std: float | None = None,
+        activation: Literal["relu", "elu"] = "relu",
     ) -> None:
+        if activation not in _ACTIVATIONS:
+            raise ConfigError(f"activation must be 'relu' or 'elu', got {activation!r}")
         count = len(dims) - 1
         if count < 1 or min(dims) < 1:
             raise ConfigError(
@@ -81,7 +88,7 @@ class MLPHead(nn.Sequential):
                     norm.bias.requires_grad_(False)
                 layers.append(norm)
             if not last:
-                layers.append(nn.ReLU(inplace=True))
+                layers.append(_ACTIVATIONS[activation](inplace=True))
         super().__init__(*layers)
         self.in_dim, self.dim = dims[0], dims[-1]
         if init_std is not None:

@@ -97,6 +97,51 @@ def sincos_positions(grid: Sequence[int], dim: int) -> Float[Tensor, "patches di
     return F.pad(positions, (0, dim - positions.shape[1]))
 
 
+def sincos_1d(
+    length: int, dim: int, dtype: torch.dtype = torch.float64
+) -> Float[Tensor, "length dim"]:
+    """Sines, then cosines, of the positions 0 .. length - 1 at dim / 2 frequencies.
+
+    Frequencies are 10000^(-k / (dim / 2)), k = 0 .. dim / 2 - 1.
+
+    Raises
+    ------
+    ConfigError : `dim` is odd or below 2.
+
+    >>> sincos_1d(2, 4)[0]
+    tensor([0., 0., 1., 1.], dtype=torch.float64)
+    """
+    if dim < 2 or dim % 2:
+        raise ConfigError(f"sine-cosine positions need an even dim, got {dim}")
+    rates = 10000.0 ** (-torch.arange(dim // 2, dtype=torch.float64) / (dim // 2))
+    angles = torch.arange(length, dtype=torch.float64)[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=1).to(dtype)
+
+
+def sincos_2d(
+    height: int, width: int, dim: int, dtype: torch.dtype = torch.float64
+) -> Float[Tensor, "positions dim"]:
+    """Positions of a height x width grid, row by row: `sincos_1d` of the column, then of the row.
+
+    The official code of MAE has this order of the two halves (`sincos_positions` the opposite
+    one, that of MoCo v3).
+
+    Raises
+    ------
+    ConfigError : `dim` is no multiple of 4.
+
+    >>> sincos_2d(3, 1, 8)[:, :4]  # one column: constant
+    tensor([[0., 0., 1., 1.],
+            [0., 0., 1., 1.],
+            [0., 0., 1., 1.]], dtype=torch.float64)
+    """
+    if dim < 4 or dim % 4:
+        raise ConfigError(f"2-D sine-cosine positions need a dim divisible by 4, got {dim}")
+    columns = sincos_1d(width, dim // 2, dtype).repeat(height, 1)
+    rows = sincos_1d(height, dim // 2, dtype).repeat_interleave(width, dim=0)
+    return torch.cat([columns, rows], dim=1)
+
+
 def interpolate_positions(
     positions: Float[Tensor, "patches dim"], old: Sequence[int], new: Sequence[int]
 ) -> Float[Tensor, "new_patches dim"]:

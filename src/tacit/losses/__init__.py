@@ -26,10 +26,12 @@ from .dcl import (
 )
 from .hypersphere import align_loss, uniform_loss
 from .kcl import kcl_loss
+from .masked import masked_mse
 from .moco import moco_loss, moco_v3_loss
 from .multiview import cl1_loss, cl2_loss, dhel_loss, mv_dhel_loss, mv_infonce_loss, pvc_loss
 from .nnclr import nnclr_loss
 from .ntxent import multi_positive_nt_xent_loss, nt_xent, nt_xent_loss
+from .pair_accuracy import pair_accuracy
 from .sce import linear_scaled_cosine_error, scaled_cosine_error
 from .simsiam import simsiam_loss
 from .swav import sinkhorn, swav_loss
@@ -62,6 +64,7 @@ __all__ = [
     "eigenspace_alignment",
     "kcl_loss",
     "linear_scaled_cosine_error",
+    "masked_mse",
     "mixed_barlow_reg",
     "mixup_views",
     "moco_dcl_loss",
@@ -76,6 +79,7 @@ __all__ = [
     "nt_xent",
     "nt_xent_loss",
     "off_diagonal",
+    "pair_accuracy",
     "pairwise_aggregate",
     "pairwise_logsumexp",
     "pairwise_softmax_mean",

@@ -1,0 +1,51 @@
+"""How often a view finds its partner in the batch."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ._common import check_views, full_precision, unit_rows
+
+
+@full_precision
+@torch.no_grad()
+def pair_accuracy(
+    z1: Float[Tensor, "batch dim"], z2: Float[Tensor, "batch dim"], *, gather: bool = False
+) -> Float[Tensor, ""]:
+    """Share of the 2N embeddings whose partner is nearer, by cosine, than all 2N - 2 others.
+
+    The accuracy of the classification that NT-Xent trains; a tie counts as found.
+
+    Parameters
+    ----------
+    z1, z2
+        Embeddings of two views, row i of both from the same instance.
+    gather
+        Look among the embeddings of all processes.
+
+    Examples
+    --------
+    >>> pair_accuracy(torch.eye(3), torch.eye(3))
+    tensor(1.)
+    """
+    check_views(z1, z2)
+    u1, u2 = unit_rows(z1, "z1"), unit_rows(z2, "z2")
+    all1, all2, start = u1, u2, 0
+    if gather:
+        from tacit.distributed import all_gather, rank
+
+        all1, all2, start = all_gather(u1), all_gather(u2), rank() * len(u1)
+    n, total = len(u1), len(all1)
+    own = torch.arange(n, device=u1.device) + start
+    positive = (u1 * u2).sum(1).repeat(2)
+    rows, others = torch.cat([u1, u2]), torch.cat([all1, all2])
+    found = []
+    # in blocks: the whole matrix of similarities is never in memory
+    for block, place in zip(rows.split(1024), torch.cat([own, own + total]).split(1024)):
+        similar = block @ others.T
+        similar.scatter_(1, place[:, None], -torch.inf)
+        similar.scatter_(1, ((place + total) % (2 * total))[:, None], -torch.inf)
+        found.append(similar.amax(1))
+    return (positive >= torch.cat(found)).to(u1.dtype).mean()

@@ -1,0 +1,1 @@
+"""Methods that join a contrastive and a predictive task."""
