@@ -35,6 +35,7 @@ SPECS: dict[str, str] = {
     "parquet": "tacit.data.parquet:open_parquet",
     "npz": "tacit.data.arrays:open_npz",
     "hf": "tacit.data.hub:open_hub",
+    "fmri": "tacit.data.fmri:open_fmri",
     "planetoid": "tacit.data.planetoid:open_planetoid",
 }
 

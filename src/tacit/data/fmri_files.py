@@ -1,0 +1,339 @@
+"""Readers of recordings: arrays, tables, MATLAB cells and folders. No preprocessing here."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tacit.errors import ConfigError, DataError, did_you_mean
+
+SERIES_KEYS = ("series", "timeseries", "bold", "X", "x", "data", "arr_0")
+SUBJECT_KEYS = ("subject", "subjects")
+LABEL_KEYS = ("label", "labels", "y")
+REGION_KEYS = ("regions", "region_names")
+TR_KEYS = ("tr_seconds", "tr")
+ABOUT = ("subject", "recording", "label")  # columns of a table of many recordings
+LONG = ("region", "time", "value")
+NIFTI = (".nii", ".nii.gz")
+
+
+@dataclass
+class Recordings:
+    """What a file or folder holds, as it is.
+
+    series : N arrays (regions, T). subjects, labels : of each recording, or None. tr : seconds,
+    every value that the files give.
+    """
+
+    series: list[np.ndarray]
+    subjects: list[Any] | None = None
+    labels: Any = None
+    class_names: list[str] | None = None
+    regions: list[str] | None = None
+    tr: list[float] = field(default_factory=list)
+
+
+def read_recordings(path: Path, *, key: str | None = None, atlas: str | None = None) -> Recordings:
+    """The recordings of a file or folder; see `open_fmri` for the formats.
+
+    Raises
+    ------
+    DataError : unknown format, damaged, or not as described.
+    """
+    kind = _suffix(path)
+    if (atlas is not None) != (kind in NIFTI) and not path.is_dir():
+        if atlas is None:
+            raise DataError(
+                f"{path.name} is an image of voxels: say which labels make regions with "
+                f"fmri:{path}#atlas=LABELS.nii.gz."
+            )
+        raise ConfigError(f"atlas= is for .nii images; {path.name} has regions already.")
+    if key is not None and kind not in (".npz", ".mat"):
+        raise ConfigError(f"key= names an array of a .npz or .mat file, not of {path.name}.")
+    if path.is_dir():
+        return _read_folder(path, atlas)
+    if kind in NIFTI:
+        from tacit.data.fmri_nifti import read_nifti
+
+        assert atlas is not None
+        return read_nifti([path], Path(atlas).expanduser())
+    readers: dict[str, Callable[[], Recordings]] = {
+        ".npz": lambda: _read_npz(path, key),
+        ".mat": lambda: _read_mat(path, key),
+        ".csv": lambda: _read_csv(path),
+    }
+    if kind not in readers:
+        raise DataError(
+            f"{path.name}: fmri reads {', '.join(readers)}, .nii, .nii.gz and folders of .csv or "
+            f".nii files, not '{kind}'."
+        )
+    return readers[kind]()
+
+
+def _suffix(path: Path) -> str:
+    return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
+
+
+def subject_of(path: Path) -> str:
+    """`sub-XX` of a file's name where it has one, else the name.
+
+    >>> subject_of(Path("sub-07_task-rest.csv")), subject_of(Path("anna.nii.gz"))
+    ('sub-07', 'anna')
+    """
+    match = re.search(r"sub-[A-Za-z0-9]+", path.name)
+    return match.group() if match else path.name.split(".")[0]
+
+
+def _read_npz(path: Path, key: str | None) -> Recordings:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise DataError(
+            f"{path} cannot be read as .npz ({error}). Arrays of Python objects are refused."
+        ) from error
+    series = _pick(arrays, key, path)
+    regions = _get(arrays, REGION_KEYS)
+    tr = _get(arrays, TR_KEYS)
+    if tr is not None and (tr.dtype.kind not in "fiu" or tr.ndim > 1):
+        raise DataError(f"{path.name}: tr_seconds must be numbers, not {tr.dtype} {tr.shape}.")
+    subjects = _get(arrays, SUBJECT_KEYS)
+    recordings = _as_list(series, path)
+    if subjects is not None and subjects.shape != (len(recordings),):
+        raise DataError(
+            f"{path.name}: subject has shape {subjects.shape} for {len(recordings)} recordings."
+        )
+    return Recordings(
+        recordings,
+        subjects=None if subjects is None else subjects.tolist(),
+        labels=_get(arrays, LABEL_KEYS),
+        regions=None if regions is None else [str(name) for name in regions],
+        tr=[] if tr is None else np.atleast_1d(tr).tolist(),
+    )
+
+
+def _pick(arrays: dict[str, np.ndarray], key: str | None, path: Path) -> np.ndarray:
+    if key is not None:
+        if key not in arrays:
+            raise DataError(
+                f"{path.name}: there is no array '{key}'.{did_you_mean(key, arrays)} It has: "
+                f"{', '.join(arrays) or 'nothing'}."
+            )
+        return arrays[key]
+    found = _get(arrays, SERIES_KEYS)
+    if found is not None:
+        return found
+    if len(arrays) == 1:
+        return next(iter(arrays.values()))
+    raise DataError(
+        f"{path.name}: no array of series among {', '.join(arrays) or 'nothing'}. Name it "
+        f"'series', or say which: fmri:{path}#key=NAME."
+    )
+
+
+def _get(arrays: dict[str, np.ndarray], keys: tuple[str, ...]) -> np.ndarray | None:
+    return next((arrays[key] for key in keys if key in arrays), None)
+
+
+def _as_list(series: np.ndarray, path: Path) -> list[np.ndarray]:
+    """(N, regions, T) or one (regions, T) as a list of recordings."""
+    if series.ndim not in (2, 3):
+        raise DataError(
+            f"{path.name}: series of shape {series.shape} are not (recordings, regions, time)."
+        )
+    return list(series[None] if series.ndim == 2 else series)
+
+
+def _read_mat(path: Path, key: str | None) -> Recordings:
+    from scipy.io import loadmat
+
+    try:
+        content = loadmat(str(path))
+    except NotImplementedError as error:
+        raise DataError(f"{path} is a MATLAB 7.3 file; save it with -v7, or as .npz.") from error
+    except Exception as error:  # scipy raises what it meets in a damaged file
+        raise DataError(f"{path} cannot be read as a MATLAB file ({error}).") from error
+    arrays = {name: value for name, value in content.items() if not name.startswith("__")}
+    array = _pick(arrays, key, path)
+    if array.dtype != object:
+        return Recordings(_as_list(array, path))
+    cells = np.atleast_2d(array)
+    if cells.ndim != 2:
+        raise DataError(f"{path.name}: cells of shape {cells.shape} are not subjects x conditions.")
+    full = [
+        (row, column, cells[row, column])
+        for row in range(cells.shape[0])
+        for column in range(cells.shape[1])
+        if cells[row, column].size  # an empty cell is a recording that was not made
+    ]
+    several = cells.shape[1] > 1
+    return Recordings(
+        [cell for _, _, cell in full],
+        subjects=[row for row, _, _ in full],
+        labels=np.array([column for _, column, _ in full]) if several else None,
+        class_names=[f"condition {column + 1}" for column in range(cells.shape[1])]
+        if several
+        else None,
+    )
+
+
+def _read_table(path: Path) -> dict[str, np.ndarray]:
+    """Columns of a CSV file by name.
+
+    A file whose first row is numbers has no header, unless they are 1, 2, 3 ... or 0, 1, 2 ...
+    """
+    import pyarrow as pa
+    from pyarrow import csv
+
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            first = file.readline().strip().split(",")
+        counted = any(first == [str(i + k) for i in range(len(first))] for k in (0, 1))
+        headless = not counted and all(_is_number(cell) for cell in first)
+        read = csv.ReadOptions(autogenerate_column_names=headless)
+        table = csv.read_csv(path, read_options=read)
+    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path} cannot be read as a table of comma-separated columns ({error})."
+        ) from error
+    if len(set(table.column_names)) != table.num_columns:
+        raise DataError(f"{path.name}: two columns have the same name.")
+    return {name: column.to_numpy() for name, column in zip(table.column_names, table.columns)}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _read_csv(path: Path) -> Recordings:
+    table = _read_table(path)
+    if "subject" in table and all(name in table for name in LONG):
+        return _from_long(table, path)
+    regions = [name for name in table if name not in (*ABOUT, "time")]
+    values = _numbers(table, regions, path)
+    if "subject" not in table:
+        stray = [name for name in ABOUT if name in table]
+        if stray:
+            raise DataError(
+                f"{path.name}: a column '{stray[0]}' needs a column 'subject' beside it."
+            )
+        return Recordings([values.T], subjects=[subject_of(path)], regions=regions)
+    which, firsts = _recordings(table)
+    order = (
+        np.argsort(_time(table, path), kind="stable") if "time" in table else np.arange(len(which))
+    )
+    parts = [values[order[which[order] == number]].T for number in range(len(firsts))]
+    return Recordings(parts, regions=regions, **_about(table, firsts))
+
+
+def _from_long(table: dict[str, np.ndarray], path: Path) -> Recordings:
+    """One row a recording, region and time."""
+    which, firsts = _recordings(table)
+    names, region = np.unique(table["region"].astype(str), return_inverse=True)
+    if table["region"].dtype.kind in "iu":  # 10 after 9, not after 1
+        numbers, region = np.unique(table["region"], return_inverse=True)
+        names = numbers.astype(str)
+    value, time = _numbers(table, ["value"], path)[:, 0], _time(table, path)
+    series = []
+    for number in range(len(firsts)):
+        rows = np.flatnonzero(which == number)
+        rows = rows[np.lexsort((time[rows], region[rows]))]
+        times = len(np.unique(time[rows]))
+        pairs = np.unique(np.stack([region[rows], time[rows]]), axis=1).shape[1]
+        if len(rows) != len(names) * times or pairs != len(rows):
+            raise DataError(
+                f"{path.name}: recording {number} has {len(rows)} values for {len(names)} regions "
+                f"and {times} times; each region needs one value at each time."
+            )
+        series.append(value[rows].reshape(len(names), times))
+    return Recordings(series, regions=names.tolist(), **_about(table, firsts))
+
+
+def _recordings(table: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The recording of every row, numbered by first appearance, and its first row."""
+    keys = [table[name].astype(str) for name in ("subject", "recording") if name in table]
+    _, first, which = np.unique(np.stack(keys), axis=1, return_index=True, return_inverse=True)
+    rank = np.argsort(np.argsort(first))
+    return rank[which.reshape(-1)], np.sort(first)
+
+
+def _about(table: dict[str, np.ndarray], firsts: np.ndarray) -> dict[str, Any]:
+    labels = table["label"][firsts] if "label" in table else None
+    if labels is not None and labels.dtype == object:
+        labels = labels.astype(str)
+    return {"subjects": table["subject"][firsts].tolist(), "labels": labels}
+
+
+def _time(table: dict[str, np.ndarray], path: Path) -> np.ndarray:
+    return _numbers(table, ["time"], path)[:, 0]
+
+
+def _numbers(table: dict[str, np.ndarray], names: list[str], path: Path) -> np.ndarray:
+    """Columns as float64 (rows, columns); empty cells are NaN, which `FMRISource` refuses."""
+    for name in names:
+        if table[name].dtype.kind not in "buif":
+            raise DataError(
+                f"{path.name}: the column '{name}' has values that are not numbers. Columns of a "
+                f"table of recordings: {', '.join(ABOUT)}, time, and regions."
+            )
+    if not names:
+        raise DataError(f"{path.name}: there are no columns of regions in it.")
+    return np.stack([table[name] for name in names], 1).astype(np.float64)
+
+
+def _read_folder(path: Path, atlas: str | None) -> Recordings:
+    files = sorted(file for file in path.rglob("*") if _suffix(file) in (".csv", *NIFTI))
+    kinds = {"nifti" if _suffix(file) in NIFTI else "csv" for file in files}
+    if len(kinds) != 1:
+        raise DataError(
+            f"the folder {path} has {'both .csv and .nii' if kinds else 'no .csv or .nii'} files; "
+            "give a folder with one recording a file, of one kind."
+        )
+    folders = {file.parent.name for file in files}
+    classes = sorted(folders) if all(file.parent.parent == path for file in files) else []
+    if any(folder.startswith("sub-") for folder in classes):
+        classes = []  # folders of subjects
+    if kinds == {"nifti"}:
+        from tacit.data.fmri_nifti import read_nifti
+
+        if atlas is None:
+            raise DataError(
+                f"the folder {path} has images of voxels: say which labels make regions with "
+                f"fmri:{path}#atlas=LABELS.nii.gz."
+            )
+        label_file = Path(atlas).expanduser()
+        files = [file for file in files if file.resolve() != label_file.resolve()]
+        found = read_nifti(files, label_file)
+    else:
+        if atlas is not None:
+            raise ConfigError(f"atlas= is for .nii images; the .csv files of {path} have regions.")
+        found = _merge([_read_csv(file) for file in files], files)
+    if classes:
+        found.labels, found.class_names = (
+            np.array([classes.index(file.parent.name) for file in files]),
+            classes,
+        )
+    return found
+
+
+def _merge(parts: list[Recordings], files: list[Path]) -> Recordings:
+    for part, file in zip(parts, files, strict=True):
+        if len(part.series) != 1:
+            raise DataError(f"{file}: in a folder, every file is one recording; it has several.")
+        if part.regions != parts[0].regions:
+            raise DataError(f"{file} has other columns than {files[0].name}; one atlas is needed.")
+    return Recordings(
+        [part.series[0] for part in parts],
+        subjects=[subject_of(file) for file in files],
+        regions=parts[0].regions,
+    )
