@@ -1,10 +1,14 @@
 """Losses: pure functions of tensors, one file a family, all exported flat."""
 
+from tacit.data import imbalanced_indices
 from tacit.parts import (
     directcopy_weight,
     directpred_weight,
     eigenspace_alignment,
+    half_rank_weight,
+    minimal_space_weight,
     simulate_dynamics,
+    solve_weight,
 )
 from tacit.views.mixing import mixup_views
 
@@ -24,6 +28,7 @@ from .dcl import (
     npc_multiplier,
     von_mises_fisher_weights,
 )
+from .fmri import balanced_edge_bce, edge_logits, masked_profile_loss, orthogonality_penalty
 from .hypersphere import align_loss, uniform_loss
 from .kcl import kcl_loss
 from .masked import masked_mse
@@ -47,6 +52,7 @@ __all__ = [
     "VICRegParts",
     "align_loss",
     "average_view_aggregate",
+    "balanced_edge_bce",
     "barlow_twins_loss",
     "byol_loss",
     "cacr_attraction",
@@ -61,10 +67,15 @@ __all__ = [
     "dhel_loss",
     "directcopy_weight",
     "directpred_weight",
+    "edge_logits",
     "eigenspace_alignment",
+    "half_rank_weight",
+    "imbalanced_indices",
     "kcl_loss",
     "linear_scaled_cosine_error",
     "masked_mse",
+    "masked_profile_loss",
+    "minimal_space_weight",
     "mixed_barlow_reg",
     "mixup_views",
     "moco_dcl_loss",
@@ -79,6 +90,7 @@ __all__ = [
     "nt_xent",
     "nt_xent_loss",
     "off_diagonal",
+    "orthogonality_penalty",
     "pair_accuracy",
     "pairwise_aggregate",
     "pairwise_logsumexp",
@@ -88,6 +100,7 @@ __all__ = [
     "simsiam_loss",
     "simulate_dynamics",
     "sinkhorn",
+    "solve_weight",
     "swav_loss",
     "uniform_loss",
     "vicreg_loss",
