@@ -1,0 +1,51 @@
+"""Pretext tasks on graphs and the functions they are made of, under one public name.
+
+>>> import torch
+>>> star = torch.eye(4), torch.tensor([[0, 0, 0], [1, 2, 3]])
+>>> NodeProperty().prepare(star).targets.tolist()
+[1, 0, 0, 0]
+"""
+
+from tacit.methods.predictive._tasks import (
+    AttributeMask,
+    ContextLabel,
+    CorrectedLabel,
+    DistanceToClusters,
+    DistanceToLabeled,
+    EdgeMask,
+    GCNLayer,
+    NodeProperty,
+    PairwiseAttributeSimilarity,
+    PairwiseDistance,
+    PretextTask,
+    Trained,
+    context_distribution,
+    iterative_classification,
+    label_propagation,
+    partition,
+    plain_gcn,
+    prototype_label_correction,
+    train_with_pretext,
+)
+
+__all__ = [
+    "AttributeMask",
+    "ContextLabel",
+    "CorrectedLabel",
+    "DistanceToClusters",
+    "DistanceToLabeled",
+    "EdgeMask",
+    "GCNLayer",
+    "NodeProperty",
+    "PairwiseAttributeSimilarity",
+    "PairwiseDistance",
+    "PretextTask",
+    "Trained",
+    "context_distribution",
+    "iterative_classification",
+    "label_propagation",
+    "partition",
+    "plain_gcn",
+    "prototype_label_correction",
+    "train_with_pretext",
+]

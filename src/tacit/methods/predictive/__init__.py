@@ -1,0 +1,1 @@
+"""Methods that predict a target made from the data itself."""
