@@ -32,6 +32,18 @@ def test_unknown_names_get_a_suggestion():
         METHODS.get("tacit.methods.base:Nothing")
 
 
+def test_classes_can_be_imported_from_the_package():
+    from tacit import methods
+
+    for name in METHODS.names():
+        cls = METHODS.get(name)
+        assert getattr(methods, cls.__name__) is cls
+    with pytest.raises(AttributeError, match="Did you mean 'SimCLR'"):
+        _ = methods.SimCRL
+    with pytest.raises(AttributeError, match="nothing_here"):
+        _ = methods.nothing_here
+
+
 def test_import_is_light():
     code = "import sys, tacit, tacit.cli; print(any(m in sys.modules for m in ('torch', 'numpy')))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

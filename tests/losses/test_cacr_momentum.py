@@ -24,7 +24,7 @@ def plain_queue(q, k, queue, t_pos, t_neg, alpha, beta, intra_batch):
         c = (q[x][:, None] - others).square().sum(-1)
         attraction.append((torch.softmax(t_pos * c.detach(), 1) * c).sum(1).mean())
         n = len(q[x])
-        c = (q[x][:, None] - queue.T[None]).square().sum(-1)
+        c = 2 - 2 * q[x] @ queue  # the released form of the distance of unit vectors
         for_weights = c.detach()
         if intra_batch:
             inside = (q[x][:, None] - q[x][None]).square().sum(-1)

@@ -35,6 +35,16 @@ def test_is_cross_entropy_over_the_batch(n, d, tau):
     assert nt_xent_loss(z1, z2, temperature=tau).item() == pytest.approx(want.item(), abs=1e-9)
 
 
+def test_without_normalisation():
+    z1, z2 = pair()
+    u1, u2 = normalize(z1, dim=1), normalize(z2, dim=1)
+    unit = nt_xent_loss(u1, u2, temperature=0.3, normalize=False)
+    assert torch.allclose(unit, nt_xent_loss(z1, z2, temperature=0.3))
+    # vectors longer by a factor are a temperature lower by its square
+    longer = nt_xent_loss(3 * u1, 3 * u2, temperature=0.9, normalize=False)
+    assert torch.allclose(longer, nt_xent_loss(z1, z2, temperature=0.1))
+
+
 def test_worked_example_and_limits():
     eye = torch.eye(2, dtype=torch.float64)
     assert nt_xent_loss(eye, eye, temperature=0.5).item() == pytest.approx(0.239545, abs=1e-6)

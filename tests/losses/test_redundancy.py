@@ -64,7 +64,10 @@ def test_barlow_worked_examples():
     # Exactly decorrelated features, identical views: dim / N^2 in the unbiased form.
     h = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], dtype=torch.float64)
     assert barlow_twins_loss(h, h, standardize="unbiased").item() == pytest.approx(3 / 16)
-    assert barlow_twins_loss(h, h, eps=0.0).item() == pytest.approx(0, abs=1e-20)
+    biased = barlow_twins_loss(h, h, eps=0.0, standardize="batchnorm")
+    assert biased.item() == pytest.approx(0, abs=1e-20)
+    # without eps it is the form that has none
+    assert barlow_twins_loss(z, z, eps=0.0).item() == pytest.approx(0.25)
 
 
 def test_barlow_invariances_and_errors():

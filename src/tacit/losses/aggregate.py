@@ -39,8 +39,8 @@ def average_view_aggregate(
     """Mean over views of a two-view loss between a view and the mean of the others.
 
     The views are normalised; the mean of V - 1 unit vectors is shorter than one and is passed on
-    so. The reference NT-Xent of this kind keeps it so, its DHEL normalises it again: choose a
-    ``loss_fn`` that does not, or does, normalise.
+    so. The reference NT-Xent of this kind keeps it so (``nt_xent_loss`` with
+    ``normalize=False``), its DHEL normalises it again (``dhel_loss``).
 
     Parameters
     ----------

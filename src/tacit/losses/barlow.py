@@ -54,7 +54,7 @@ def barlow_twins_loss(
     lambd: float = 0.0051,
     eps: float | None = None,
     scale: float = 1.0,
-    standardize: Standardize = "batchnorm",
+    standardize: Standardize | None = None,
     gather: bool = False,
 ) -> Float[Tensor, ""]:
     r"""Make the cross-correlation of two views the identity.
@@ -77,7 +77,8 @@ def barlow_twins_loss(
     standardize
         ``"batchnorm"``: biased variance, as BatchNorm in training (the original, lightly and
         solo-learn). ``"unbiased"``: variance over N - 1 (Mixed Barlow Twins); the diagonal of C
-        then cannot exceed (N-1)/N, and perfect alignment leaves dim/N^2.
+        then cannot exceed (N-1)/N, and perfect alignment leaves dim/N^2. Default: the published
+        form that has this ``eps``, ``"unbiased"`` for 0 and else ``"batchnorm"``.
     gather
         Use the embeddings of all processes, in the statistics too (differentiable).
 
@@ -103,6 +104,8 @@ def barlow_twins_loss(
 
         z1, z2 = all_gather(z1), all_gather(z2)
     check_views(z1, z2, minimum=2)
+    if standardize is None:
+        standardize = "unbiased" if eps == 0 else "batchnorm"
     a, b = _standardize(z1, standardize, eps), _standardize(z2, standardize, eps)
     c = a.T @ b / len(a)
     diagonal = c.diagonal()

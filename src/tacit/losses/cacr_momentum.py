@@ -9,6 +9,7 @@ from torch import Tensor
 from ._cacr import CACROutput, check_not_negative, positive_costs, wants_weights
 from ._common import check_positive, full_precision, unit_rows
 from ._distances import (
+    constant_softmax_mean,
     expected_squared_distance,
     logsumexp_squared_distance,
     squared_distances,
@@ -17,22 +18,25 @@ from ._views import MultiViews, stack_views
 from .tiled import pairwise_logsumexp, pairwise_softmax_mean
 
 
-def _queue_repulsion(q: Tensor, queue: Tensor, t: float, intra_batch: bool) -> Tensor:
-    """Expected cost of every query over queue and batch, (N,)."""
-    in_queue = expected_squared_distance(q, queue, t, detach_weights=True)
+def _queue_repulsion(views: Tensor, queue: Tensor, t: float, intra_batch: bool) -> Tensor:
+    """Expected cost of every query over queue and batch, (views * N,)."""
+    q = views.flatten(0, 1)
+    # The cost of a queued key is 2 - 2 <q, k>, linear in the key.
+    key, log_mass = constant_softmax_mean(q, queue, 2 * t)
+    in_queue, queue_mass = 2 - 2 * (q * key).sum(1), log_mass - 2 * t
     if not intra_batch:
         return in_queue
-    own = torch.arange(len(q), device=q.device)
-    in_batch = expected_squared_distance(q, q, t, self_index=own)
+    own = torch.arange(views.shape[1], device=q.device)
+    in_batch = torch.cat([expected_squared_distance(v, v, t, self_index=own) for v in views])
+    mass = torch.cat([logsumexp_squared_distance(v, v, t, self_index=own) for v in views])
     # The batch's share of all weight. Constant logits of the queue, live ones of the batch, give
     # the gradient of one softmax over both lists with the queue's part detached.
-    queue_mass = logsumexp_squared_distance(q.detach(), queue, t)
-    share = torch.sigmoid(logsumexp_squared_distance(q, q, t, self_index=own) - queue_mass)
+    share = torch.sigmoid(mass - queue_mass)
     return (1 - share) * in_queue + share * in_batch
 
 
 def _queue_weights(q: Tensor, queue: Tensor, t: float, intra_batch: bool) -> Tensor:
-    cost = squared_distances(q, queue)
+    cost = 2 - 2 * q @ queue.T
     if intra_batch:
         keep = ~torch.eye(len(q), dtype=torch.bool, device=q.device)
         batch = squared_distances(q, q)[keep].view(len(q), len(q) - 1)
@@ -58,7 +62,8 @@ def cacr_queue_loss(
     For every view x: :math:`A_x = \alpha\, \mathrm{mean}_i \sum_{y \ne x} w^+ c(q_{xi}, k_{yi})`
     with constant weights, and
     :math:`R_x = -\beta\, \mathrm{mean}_i \sum_j w^-_j c_j`, where the list :math:`c` holds the
-    distances to the queue and, with ``intra_batch``, to the other queries of the same view, and
+    distances to the queue, taken as :math:`2 - 2 \langle q, k \rangle`, and, with
+    ``intra_batch``, to the other queries of the same view, and
     :math:`w^- = \mathrm{softmax}(-t^- c)`. Weights that depend on the queue are constants, those
     inside the batch carry a gradient. The loss is the mean over views of A_x + R_x.
 
@@ -114,12 +119,11 @@ def cacr_queue_loss(
             f"queue must be (dim, size) with dim {q.shape[2]} and size above 0, got "
             f"{tuple(queue.shape)}; transpose it if its rows are keys"
         )
-    old_keys = queue.detach().T
+    old_keys = queue.detach().T.to(q.dtype)
     cost = positive_costs(q, k)
     w_pos = torch.softmax(t_pos * cost.detach(), dim=2)
     attraction = alpha * (w_pos * cost).sum(2).mean()
-    rows = torch.stack([_queue_repulsion(view, old_keys, t_neg, intra_batch) for view in q])
-    repulsion = -beta * rows.mean()
+    repulsion = -beta * _queue_repulsion(q, old_keys, t_neg, intra_batch).mean()
     w_neg = None
     columns = len(old_keys) + (q.shape[1] - 1 if intra_batch else 0)
     if wants_weights(return_weights, q.shape[0] * q.shape[1] * columns, q.element_size()):

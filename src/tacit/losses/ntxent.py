@@ -21,6 +21,7 @@ def nt_xent_loss(
     temperature: float = 0.1,
     reduction: str = "mean",
     gather: bool = False,
+    normalize: bool = True,
 ) -> Float[Tensor, ...]:
     r"""Normalised temperature-scaled cross-entropy over the 2N embeddings of two views.
 
@@ -39,6 +40,8 @@ def nt_xent_loss(
         ``"mean"`` over the 2N anchors, ``"sum"``, or ``"none"`` for a (2, batch) tensor.
     gather
         Use the embeddings of all processes as columns (differentiable).
+    normalize
+        ``False``: inner products of the vectors as they are.
 
     Raises
     ------
@@ -58,7 +61,7 @@ def nt_xent_loss(
     """
     check_views(z1, z2)
     check_positive("temperature", temperature)
-    u1, u2 = unit_rows(z1, "z1"), unit_rows(z2, "z2")
+    u1, u2 = (unit_rows(z1, "z1"), unit_rows(z2, "z2")) if normalize else (z1, z2)
     n = len(u1)
     own = torch.arange(n, device=u1.device)
     all1, all2 = u1, u2

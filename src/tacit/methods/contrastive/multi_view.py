@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -17,20 +16,11 @@ from tacit.losses import (
     multi_positive_nt_xent_loss,
     nt_xent_loss,
     pairwise_aggregate,
-    pairwise_logsumexp,
     pvc_loss,
 )
 from tacit.methods._shared import gather_each
 from tacit.methods.base import Batch, Losses, Method, Paper, cat_views
 from tacit.recipe import OptimizerConfig, Recipe
-
-
-def _inner_product_nt_xent(z1: Tensor, z2: Tensor, *, temperature: float) -> Tensor:
-    """NT-Xent of vectors that are not normalised."""
-    z = torch.cat([z1, z2])
-    own = torch.arange(len(z), device=z.device)
-    log_sum = pairwise_logsumexp(z, z, 1 / temperature, self_index=own)
-    return log_sum.mean() - (z1 * z2).sum(1).mean() / temperature
 
 
 class MultiView(Method):
@@ -83,7 +73,7 @@ class MultiView(Method):
                 multi_positive_nt_xent_loss(z, positives="outside", temperature=c.temperature)
             )
         # The mean of unit vectors is shorter than one: NT-Xent takes it so, DHEL normalises it.
-        nt_xent = nt_xent_loss if c.loss == "pwe" else _inner_product_nt_xent
+        nt_xent = partial(nt_xent_loss, normalize=c.loss == "pwe")
         two_view: Any = nt_xent if c.pair_loss == "nt_xent" else dhel_loss
         aggregate = pairwise_aggregate if c.loss == "pwe" else average_view_aggregate
         return Losses(aggregate(partial(two_view, temperature=c.temperature), z))
