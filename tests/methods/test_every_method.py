@@ -15,7 +15,7 @@ from tacit.recipe import Recipe
 from tacit.registry import METHODS
 from tacit.views import build_views
 
-NAMES = METHODS.names()
+NAMES = [name for name in METHODS.names() if "image" in METHODS.get(name).modalities]
 WITH_TARGET = [
     "byol",
     "cacr-moco-v3",

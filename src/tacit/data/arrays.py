@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tacit.data.base import Source
 from tacit.data.source import ImageSource
 from tacit.data.spec import OpenOptions, from_pixels
 from tacit.errors import DataError
@@ -149,18 +150,25 @@ def npz_modality(argument: str) -> str:
     try:
         with np.load(Path(file).expanduser(), allow_pickle=False) as archive:
             return "series" if "series" in getattr(archive, "files", ()) else "image"
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile):
         return "image"  # opening it says what is wrong
 
 
-def open_npz(argument: str | None, options: OpenOptions) -> ImageSource:
+def open_npz(argument: str | None, options: OpenOptions) -> Source:
     """Open ``npz:FILE``: an array named `images` (or x, data) and perhaps `labels` (or y).
+
+    A file with an array named `series`, or a spec with ``#series=NAME``, is time series
+    (`tacit.data.series_npz`).
 
     Arrays named for a split (``x_train``, ``train_images``, ``y_test`` ...) become the splits.
     Object arrays, which would need pickle, are refused.
     """
     if not argument:
         raise DataError("npz needs a file: npz:FILE.")
+    if npz_modality(argument) == "series":
+        from tacit.data.series_npz import open_npz_series
+
+        return open_npz_series(argument, options)
     path = Path(argument).expanduser()
     name = f"npz:{path.name}"
     try:

@@ -35,8 +35,15 @@ SPECS: dict[str, str] = {
     "parquet": "tacit.data.parquet:open_parquet",
     "npz": "tacit.data.arrays:open_npz",
     "hf": "tacit.data.hub:open_hub",
-    "fmri": "tacit.data.fmri:open_fmri",
     "planetoid": "tacit.data.planetoid:open_planetoid",
+    "graph": "tacit.data.graph_file:open_graph",
+    "tu": "tacit.data.tu:open_tu",
+    "molecules": "tacit.data.molecules:open_molecules",
+    "ucr": "tacit.data.ucr:open_ucr",
+    "csv": "tacit.data.series_csv:open_csv",
+    "edf": "tacit.data.edf:open_edf",
+    "ppg-ieee": "tacit.data.ppg:open_ppg_ieee",
+    "fmri": "tacit.data.fmri:open_fmri",
 }
 
 # What a prefix opens where that is not images; `npz` is told by the file's arrays.
@@ -44,6 +51,7 @@ SPEC_MODALITY: dict[str, str] = {
     "ucr": "series",
     "csv": "series",
     "edf": "series",
+    "ppg-ieee": "series",
     "planetoid": "graph",
     "graph": "graph",
     "tu": "graph",

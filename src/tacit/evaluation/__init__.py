@@ -2,6 +2,8 @@
 
 from .criteria import CriterionResult, criteria, online_criteria
 from .few_shot import FewShotResult, few_shot_probe
+from .fine_tune_fc import FineTuned, fine_tune_fc
+from .frozen import FrozenProbe, frozen_linear_probe, regression_scores
 from .health import CollapseAlarm, Health, diagnose
 from .knn import Neighbors, cosine_neighbors, knn_accuracy, knn_classify
 from .lidar import lidar
@@ -30,6 +32,8 @@ __all__ = [
     "CollapseAlarm",
     "CriterionResult",
     "FewShotResult",
+    "FineTuned",
+    "FrozenProbe",
     "Health",
     "Neighbors",
     "ProbeResult",
@@ -49,6 +53,8 @@ __all__ = [
     "feature_std",
     "feature_std_ratio",
     "few_shot_probe",
+    "fine_tune_fc",
+    "frozen_linear_probe",
     "knn_accuracy",
     "knn_classify",
     "lidar",
@@ -57,6 +63,7 @@ __all__ = [
     "online_criteria",
     "participation_ratio",
     "rankme",
+    "regression_scores",
     "retrieval_metrics",
     "ridge_probe",
     "select_runs",

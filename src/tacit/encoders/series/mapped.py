@@ -49,32 +49,49 @@ class LatentMapper(nn.Module):
 
 
 class MappedEncoder(SeriesEncoder):
-    """A time encoder h with two latent mappers: [map_F(h), h, map_W(h)], three times its width.
+    """A time encoder h with latent mappers: features [map_F(h), h, map_W(h)], three times as wide.
 
-    Only the time encoder reads the series; the mappers imitate what the Fourier and the wavelet
-    encoder would say.
+    Only the time encoder reads the series; the mappers imitate what a Fourier and a wavelet
+    encoder would say, once they are fitted (`fitted` is then true; before, they are random).
 
     Parameters
     ----------
     time : any encoder of series of even width D.
+    length : time steps of the series it is used for; None where it does not matter.
+    fourier, wavelet : whether there is this mapper; at least one.
 
     Examples
     --------
     >>> from tacit.encoders.series import ResNet1D
-    >>> MappedEncoder(ResNet1D(1)).dim
-    384
+    >>> MappedEncoder(ResNet1D(1)).dim, MappedEncoder(ResNet1D(1), wavelet=False).dim
+    (384, 256)
     """
 
-    def __init__(self, time: Encoder) -> None:
+    def __init__(
+        self,
+        time: Encoder,
+        length: int | None = None,
+        *,
+        fourier: bool = True,
+        wavelet: bool = True,
+    ) -> None:
         super().__init__()
-        self.time = time
-        self.map_fourier = LatentMapper(time.dim, 1)
-        self.map_wavelet = LatentMapper(time.dim, 1)
-        self.in_channels, self.dim = time.in_channels, 3 * time.dim
+        if not fourier and not wavelet:
+            raise ConfigError(
+                "a MappedEncoder needs the Fourier mapper, the wavelet mapper or both"
+            )
+        self.time, self.length = time, length
+        self.map_fourier = LatentMapper(time.dim, 1) if fourier else None
+        self.map_wavelet = LatentMapper(time.dim, 1) if wavelet else None
+        self.in_channels, self.dim = time.in_channels, (1 + fourier + wavelet) * time.dim
+        self.register_buffer("fitted", torch.tensor(False))
+        self.fitted: Tensor
 
-    def mapped(self, h: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch three_dims"]:
+    def mapped(self, h: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch wide"]:
         """The features of embeddings `h` of the time encoder."""
-        return torch.cat([self.map_fourier(h), h, self.map_wavelet(h)], 1)
+        parts = [self.map_fourier(h)] if self.map_fourier else []
+        parts.append(h)
+        return torch.cat(parts + ([self.map_wavelet(h)] if self.map_wavelet else []), 1)
 
     def features(self, x: Float[Tensor, "batch channels time"]) -> Features:  # type: ignore[override]
         out = self.time.features(x)

@@ -91,6 +91,7 @@ class ScalogramEncoder(SeriesEncoder):
                 f"expected scalograms (n, {self.in_channels}, {self.scales}, {self.length}), got "
                 f"{tuple(x.shape)}"
             )
+        x = x.contiguous(memory_format=torch.channels_last)  # faster; the values are the same
         out = self.layer2(self.layer1(x))
         out = self.layer3(torch.cat([out, F.avg_pool2d(x, 2)], 1))
         out = self.layer4(torch.cat([out, F.avg_pool2d(x, 4)], 1))
