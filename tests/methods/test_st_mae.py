@@ -261,7 +261,7 @@ def test_training_loss_equals_the_autoencoder_on_all_windows(temporal_weight: fl
     losses = made.training_loss(b)
     twin = method(temporal_weight=temporal_weight)
     ts = b.views[0].mT
-    fc, _ = sliding_fc(ts, 20, 10, last=True)
+    fc, _ = sliding_fc(ts, 20, 10)
     adj = sparsify_fc(fc, 30)
     parts = twin.autoencoder(fc, adj, windows=3, generator=twin.draws.next())
     torch.testing.assert_close(losses.total, parts["loss"])

@@ -3,6 +3,7 @@
 from .criteria import CriterionResult, criteria, online_criteria
 from .few_shot import FewShotResult, few_shot_probe
 from .fine_tune_fc import FineTuned, fine_tune_fc
+from .fine_tune_fc import FineTuned, fine_tune_fc
 from .frozen import FrozenProbe, frozen_linear_probe, regression_scores
 from .health import CollapseAlarm, Health, diagnose
 from .knn import Neighbors, cosine_neighbors, knn_accuracy, knn_classify
@@ -33,6 +34,7 @@ __all__ = [
     "CriterionResult",
     "FewShotResult",
     "FineTuned",
+    "FineTuned",
     "FrozenProbe",
     "Health",
     "Neighbors",
@@ -53,6 +55,7 @@ __all__ = [
     "feature_std",
     "feature_std_ratio",
     "few_shot_probe",
+    "fine_tune_fc",
     "fine_tune_fc",
     "frozen_linear_probe",
     "knn_accuracy",

@@ -153,7 +153,7 @@ def test_recordings_are_encoded_the_same_in_parts(
     monkeypatch.setattr(dynamic, "NUMBERS_AT_ONCE", 1)  # one window at a time
     torch.testing.assert_close(net.features(x).patches, whole.patches)
     ts = x.mT
-    fc, starts = sliding_fc(ts, 20, 5, last=True)
+    fc, starts = sliding_fc(ts, 20, 5)
     extra = {"series": ts, "ends": starts + 20} if input == "onehot_gru" else {}
     codes = net.gin(fc, sparsify_fc(fc, 30), **extra).mean(1)
     torch.testing.assert_close(whole.patches, codes)
@@ -187,5 +187,6 @@ def test_series_that_the_encoder_cannot_read() -> None:
         with pytest.raises(ValueError, match=f"{N} regions"):
             net(bad)
     with pytest.raises(DataError, match="too short for windows of 20"):
-        net(torch.randn(2, N, 19))
-    net(torch.randn(2, N, 20))  # one window, the last full one
+        net(torch.randn(2, N, 20))
+    assert len(net.starts(21)) == 1
+    assert encoder(last=True).starts(20).tolist() == [0]  # the last full window

@@ -25,6 +25,7 @@ class DynamicFCEncoder(Encoder):
     tr : seconds between two points; None: unknown, and `window` and `stride` are points.
     window, stride : Gamma and S in seconds, so that recordings of other TR have the same windows.
         STAGIN has 36 s and 2.16 s.
+    last : use the last full window too; see `window_starts`.
     keep_percent : share of links that stay, s.
     dim, layers, input, aggregation, region_embedding : of `GINEncoder`.
     pool : "mean" over regions (`dim` numbers), or "regions": the codes of all regions one after
@@ -49,6 +50,7 @@ class DynamicFCEncoder(Encoder):
         tr: float | None = None,
         window: float = 50.0,
         stride: float = 10.0,
+        last: bool = False,
         keep_percent: float = 30.0,
         dim: int = 64,
         layers: int = 3,
@@ -75,12 +77,13 @@ class DynamicFCEncoder(Encoder):
             aggregation=aggregation,
             region_embedding=region_embedding and input == "profile",
         )
-        self.keep_percent, self.pool, self.in_channels = keep_percent, pool, n_rois
+        self.last, self.keep_percent = last, keep_percent
+        self.pool, self.in_channels = pool, n_rois
         self.dim = dim if pool == "mean" else n_rois * dim
 
     def starts(self, points: int) -> Tensor:
-        """First points of the windows of a recording of `points` points, the last included."""
-        return window_starts(points, self.window, self.stride, last=True)
+        """First points of the windows of a recording of `points` points."""
+        return window_starts(points, self.window, self.stride, last=self.last)
 
     def graphs(self, ts: Float[Tensor, "batch time rois"], starts: Tensor) -> tuple[Tensor, Tensor]:
         """Correlations and graphs (B, T, N, N) of the windows at `starts`, without gradient."""
