@@ -32,8 +32,8 @@ def encoder(input: str = "profile") -> GINEncoder:
 @pytest.mark.parametrize("input", ["profile", "onehot_gru"])
 def test_it_learns_to_tell_graphs_apart(input: str) -> None:
     ts, labels = recordings()
-    tuned = fine_tune_fc(encoder(input), ts, labels, epochs=8, **FAST)
-    assert len(tuned.losses) == 4 * 8
+    tuned = fine_tune_fc(encoder(input), ts, labels, epochs=12, **FAST)
+    assert len(tuned.losses) == 4 * 12
     other, truth = recordings(seed=1)
     assert (tuned.predict(other).argmax(1) == truth).float().mean() >= 0.9
     assert not tuned.model.training
@@ -63,7 +63,7 @@ def test_the_head_alone() -> None:
 
 def test_regression_and_crops() -> None:
     ts, labels = recordings()
-    tuned = fine_tune_fc(encoder(), ts, labels * 2.0 - 1, epochs=12, length=40, **FAST)
+    tuned = fine_tune_fc(encoder(), ts, labels * 2.0 - 1, epochs=20, length=40, **FAST)
     other, truth = recordings(seed=1)
     predicted = tuned.predict(other)
     assert predicted.shape == (16, 1)

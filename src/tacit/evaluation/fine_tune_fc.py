@@ -68,7 +68,8 @@ def fine_tune_fc(
     Parameters
     ----------
     encoder : graph layers; left as they are.
-    ts, labels : training recordings, and (n,) integers from 0 (cross-entropy) or floats (squared error).
+    ts, labels : training recordings, and (n,) integers from 0 (cross-entropy) or floats (squared
+        error).
     window, stride, keep_percent : of `sliding_fc` and `sparsify_fc`.
     length : every batch sees a random crop of so many points; None: whole recordings.
     train : "all" weights, or only the "head": read-outs, attention over time, linear layers. The
