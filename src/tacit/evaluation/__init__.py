@@ -3,7 +3,6 @@
 from .criteria import CriterionResult, criteria, online_criteria
 from .few_shot import FewShotResult, few_shot_probe
 from .fine_tune_fc import FineTuned, fine_tune_fc
-from .fine_tune_fc import FineTuned, fine_tune_fc
 from .frozen import FrozenProbe, frozen_linear_probe, regression_scores
 from .health import CollapseAlarm, Health, diagnose
 from .knn import Neighbors, cosine_neighbors, knn_accuracy, knn_classify
@@ -11,7 +10,7 @@ from .lidar import lidar
 from .linear import linear_probe
 from .neighborhood import clid, cluster_learnability, two_nn_dimension
 from .probe_result import ProbeResult
-from .protocols import PROTOCOLS, evaluate_embeddings
+from .protocols import PROTOCOLS, check_protocols, evaluate_embeddings
 from .rank import (
     alpha_req,
     condition_number,
@@ -34,7 +33,6 @@ __all__ = [
     "CriterionResult",
     "FewShotResult",
     "FineTuned",
-    "FineTuned",
     "FrozenProbe",
     "Health",
     "Neighbors",
@@ -43,6 +41,7 @@ __all__ = [
     "SelectionReport",
     "alignment",
     "alpha_req",
+    "check_protocols",
     "clid",
     "cluster_learnability",
     "coherence",
@@ -55,7 +54,6 @@ __all__ = [
     "feature_std",
     "feature_std_ratio",
     "few_shot_probe",
-    "fine_tune_fc",
     "fine_tune_fc",
     "frozen_linear_probe",
     "knn_accuracy",
