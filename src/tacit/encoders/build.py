@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, get_type_hints
+from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from tacit.encoders.adapters import ModuleEncoder
 from tacit.encoders.alexnet import SmallAlexNet
 from tacit.encoders.base import Encoder
 from tacit.encoders.external import EXTERNAL
+from tacit.encoders.named import check_options
 from tacit.encoders.resnet import BasicBlock, Bottleneck, ResNet
 from tacit.encoders.small import SmallConvNet
 from tacit.encoders.vit import VisionTransformer
@@ -91,31 +91,8 @@ def build_encoder(
             f"{', '.join(_ENCODERS)}, {', '.join(f'{known}:NAME' for known in EXTERNAL)}"
         )
     cls, arguments, defaults = _ENCODERS[key]
-    checked = _check_options(key, cls, options)
+    taken = list(inspect.signature(cls).parameters)[: len(arguments)]
+    checked = check_options(key, cls, options, ("in_channels", "image_size", *taken))
     return cls(
         *arguments, in_channels=in_channels, image_size=image_size, **{**defaults, **checked}
     )
-
-
-def _check_options(name: str, cls: type[Encoder], options: dict[str, Any]) -> dict[str, Any]:
-    """Refuse unknown options and convert values to the annotated types ("4" from a shell to 4)."""
-    hints = get_type_hints(cls.__init__)
-    known = {
-        key: hints[key]
-        for key, parameter in inspect.signature(cls).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and key not in ("in_channels", "image_size")
-    }
-    checked = {}
-    for key, value in options.items():
-        if key not in known:
-            raise ConfigError(
-                f"the encoder '{name}' has no option '{key}'.{did_you_mean(key, known)} "
-                f"Options: {', '.join(known)}"
-            )
-        try:
-            checked[key] = TypeAdapter(known[key]).validate_python(value)
-        except ValidationError as error:
-            raise ConfigError(
-                f"the option {key}={value!r} of the encoder '{name}': {error.errors()[0]['msg']}"
-            ) from error
-    return checked
