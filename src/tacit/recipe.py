@@ -108,6 +108,7 @@ class Recipe(_Strict):
     monitor: MonitorConfig = Field(default_factory=MonitorConfig)
     checkpoint_every: Seconds = Field(120.0, description="seconds between checkpoints")
     strict: bool = Field(False, description="a corrupt sample is an error instead of skipped")
+    max_bad_batches: int = Field(10, ge=0, description="batches with NaN left out before an error")
     devices: int = Field(1, ge=1)
     nodes: int = Field(1, ge=1)
     sync_batchnorm: bool = False

@@ -55,7 +55,7 @@ def test_hooks(tmp_path):
 
 
 def test_a_method_for_other_data_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="trains on image data, but .* is graph data"):
+    with pytest.raises(ConfigError, match=r"trains on image data, but .* is graph data"):
         tacit.pretrain(Hooked, "planetoid:cora", out=tmp_path / "run", progress=False)
 
 

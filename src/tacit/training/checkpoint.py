@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 import os
 import signal
 import time
@@ -12,10 +15,19 @@ from typing import Any
 import lightning as L
 
 from tacit.errors import TacitError
+from tacit.training.folder import write_atomic
+
+log = logging.getLogger("tacit")
+
+CHECKSUMS, PREVIOUS = "checksums.json", "previous.ckpt"
 
 
 def save_checkpoint(trainer: L.Trainer, path: Path) -> None:
-    """Write to a temporary file, fsync, rename: a crash leaves the previous checkpoint."""
+    """Write to a temporary file, fsync, rename; the one before is kept as `previous.ckpt`.
+
+    `checksums.json` is written before the renames and knows both the old and the new file of each
+    name, so that a crash at any point leaves at least one checkpoint that is whole and known.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -23,13 +35,65 @@ def save_checkpoint(trainer: L.Trainer, path: Path) -> None:
         if trainer.is_global_zero:
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
+            known = _checksums(path.parent)
+            older = known.get(path.name, [])[:1]
+            known = {
+                path.name: [_digest(temporary), *older],
+                PREVIOUS: [*older, *known.get(PREVIOUS, [])[:1]],
+            }
+            write_atomic(path.parent / CHECKSUMS, json.dumps(known, indent=1) + "\n")
+            if path.is_file():
+                os.replace(path, path.with_name(PREVIOUS))
             os.replace(temporary, path)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
         temporary.unlink(missing_ok=True)
         raise TacitError(
             f"Cannot write the checkpoint '{path}': {error}. The previous checkpoint is kept; "
             "free some disk space and resume."
         ) from error
+
+
+def find_checkpoint(path: Path) -> Path | None:
+    """The newest whole checkpoint: `path`, or the one before it; None before the first.
+
+    Raises
+    ------
+    TacitError : there are checkpoints, but each is damaged.
+    """
+    known = _checksums(path.parent)
+    damaged: list[Path] = []
+    for candidate in (path, path.with_name(PREVIOUS)):
+        if not candidate.is_file():
+            continue
+        if _digest(candidate) in known.get(candidate.name, []):
+            if damaged:
+                log.warning("'%s' is damaged; the one before it is used.", damaged[0])
+            return candidate
+        damaged.append(candidate)
+    if damaged:
+        raise TacitError(
+            f"The checkpoint '{damaged[0]}' is damaged: its checksum is not the one that was "
+            "recorded when it was written, and there is no older one. Restore it from a copy, or "
+            f"start again with `tacit pretrain --recipe {path.parents[1] / 'recipe.yaml'} "
+            "--out OTHER`."
+        )
+    return None
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
+
+
+def _checksums(folder: Path) -> dict[str, list[str]]:
+    path = folder / CHECKSUMS
+    if not path.is_file():
+        return {}
+    try:
+        known: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    return known
 
 
 class CheckpointCallback(L.Callback):

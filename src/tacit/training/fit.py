@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import os
 import warnings
@@ -23,7 +25,7 @@ from tacit.methods.base import Batch, Method
 from tacit.modalities import modality
 from tacit.recipe import Recipe
 from tacit.seeds import seed_of
-from tacit.training.checkpoint import CheckpointCallback
+from tacit.training.checkpoint import CheckpointCallback, find_checkpoint
 from tacit.training.folder import RunFolder, write_atomic
 from tacit.training.metrics import MetricsCallback
 from tacit.training.module import TrainingModule
@@ -31,6 +33,8 @@ from tacit.training.monitor import MonitorCallback, evaluating
 from tacit.training.progress import ProgressCallback
 from tacit.training.resolve import resolve, resolve_options, total_steps
 from tacit.training.stream import BatchStream
+
+log = logging.getLogger("tacit")
 
 MONITOR_CHUNK = 256  # samples of the reservoir in one forward pass
 MONITOR_COLUMNS = (
@@ -124,8 +128,12 @@ def fit(
         return _fit(recipe, folder, method, source, encoder, resume, progress)
     except BaseException as error:
         state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        folder.set_status(state, error=f"{type(error).__name__}: {error}")
-        raise
+        with contextlib.suppress(TacitError):  # a full disk takes no status either
+            folder.set_status(state, error=f"{type(error).__name__}: {error}")
+        explained = _explain(error, recipe, folder)
+        if explained is None:
+            raise
+        raise explained from error
     finally:
         folder.unlock()
 
@@ -139,7 +147,7 @@ def _fit(
     resume: bool,
     show: bool,
 ) -> str:
-    checkpoint = _checkpoint(folder) if resume else None
+    checkpoint = find_checkpoint(folder.checkpoint_path) if resume else None
     kind = modality(recipe.modality)
     spec = kind.input_spec(recipe, source)
     training, reservoir = kind.reservoir(source, recipe)
@@ -154,7 +162,10 @@ def _fit(
         world=recipe.devices * recipe.nodes,
     )
     if checkpoint is not None:
-        stream.micro_step = checkpoint["global_step"] * recipe.accumulate
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        stream.micro_step = state["global_step"] * recipe.accumulate
+    elif resume:
+        log.warning("'%s' stopped before its first checkpoint: it begins again.", folder.path)
     views = kind.training_views(recipe, spec)
     steps = total_steps(recipe, len(training))
     method = build_method(method_class, recipe, spec, encoder)
@@ -205,7 +216,7 @@ def _fit(
     trainer.fit(
         module,
         train_dataloaders=stream,
-        ckpt_path=folder.checkpoint_path if resume else None,
+        ckpt_path=checkpoint,
         weights_only=True,
     )
     state = "interrupted" if saver.signal is not None else "finished"
@@ -221,6 +232,7 @@ def _fit(
             seconds=module.seconds,
             loss=module.latest["loss"].item() if module.latest else None,
             monitor_seconds=monitor.seconds if monitor else 0.0,
+            skipped_batches=module.skipped,
             health=monitor.health.state if monitor and monitor.health else None,
             health_message=monitor.health.message if monitor and monitor.health else None,
             **(monitor.values if monitor else {}),
@@ -243,16 +255,21 @@ def _finish(module: TrainingModule, stream: BatchStream) -> None:
         module.method.finish(batches)
 
 
-def _checkpoint(folder: RunFolder) -> dict[str, Any]:
-    if not folder.checkpoint_path.is_file():
-        raise TacitError(
-            f"'{folder.path}' has no checkpoint to resume from: it stopped before the first one. "
-            f"Start again with `tacit pretrain --recipe {folder.recipe_path} --out OTHER`."
+def _explain(error: BaseException, recipe: Recipe, folder: RunFolder) -> TacitError | None:
+    """Memory and disk in words; None for anything else."""
+    text = str(error)
+    memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and "not enough memory" in text
+    )
+    if memory:
+        return TacitError(
+            f"Out of memory with batches of {recipe.batch_size}. Lower --batch-size, or keep it "
+            "and raise --accumulate (micro-batches a step); a smaller --image-size or --encoder "
+            f"also helps. ({text.splitlines()[0] if text else type(error).__name__})"
         )
-    try:
-        return torch.load(folder.checkpoint_path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:
-        raise TacitError(
-            f"The checkpoint '{folder.checkpoint_path}' cannot be read ({error}). It is damaged or "
-            "not a tacit checkpoint."
-        ) from error
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return TacitError(
+            f"Cannot write to '{folder.path}': {error.strerror}. What is saved is kept; free some "
+            f"disk space, then `tacit pretrain --resume {folder.path}`."
+        )
+    return None

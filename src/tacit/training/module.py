@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
@@ -17,6 +18,8 @@ from tacit.seeds import seed_of
 from tacit.training.optim import build_optimizer
 from tacit.training.schedule import lr_factor
 from tacit.training.stream import RawBatch
+
+log = logging.getLogger("tacit")
 
 
 class TrainingModule(L.LightningModule):
@@ -48,6 +51,7 @@ class TrainingModule(L.LightningModule):
         self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
         self.generator: torch.Generator | None = None
         self.latest: dict[str, Tensor] = {}
+        self.skipped, self._skipping = 0, False
         self._earlier_seconds, self._started = 0.0, time.monotonic()
 
     @property
@@ -81,6 +85,10 @@ class TrainingModule(L.LightningModule):
         torch.manual_seed(seed)
         with torch.autocast(self.device.type, enabled=False):
             views = self.views(raw.samples, self.generator)
+        bad = _not_finite(views)
+        if bad is not None:
+            return self._skip(step, raw.rows[bad.cpu()])
+        self._skipping = False
         losses = self.method.training_loss(Batch(views, raw.rows))
         self.latest = {"loss": losses.total.detach()}
         self.latest.update({name: part.detach() for name, part in losses.parts.items()})
@@ -91,6 +99,20 @@ class TrainingModule(L.LightningModule):
                 "(--set schedule.warmup=0.1), --set clip_norm=1, or --precision 32."
             )
         return losses.total
+
+    def _skip(self, step: int, rows: Tensor) -> Tensor:
+        """Leave a batch with NaN or infinite values out: nothing sees it, nothing is updated."""
+        named = ", ".join(str(int(row)) for row in rows[:8])
+        self.skipped += 1
+        if distributed.world_size() > 1 or self.skipped > self.recipe.max_bad_batches:
+            raise TacitError(
+                f"NaN or infinite values in the views at step {step}, from samples {named} of "
+                f"'{self.recipe.data}' ({self.skipped} such batches). Repair or remove these "
+                "samples, or look at what the views do to them."
+            )
+        log.warning("step %d left out: NaN or infinite values from samples %s", step, named)
+        self._skipping = True
+        return torch.zeros((), device=self.device, requires_grad=True)
 
     def _set_lr(self, fraction: float) -> None:
         factor = lr_factor(fraction, self.recipe.schedule)
@@ -103,11 +125,13 @@ class TrainingModule(L.LightningModule):
         return float(self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        self.method.before_step()
+        if not self._skipping:
+            self.method.before_step()
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
-        self.method.after_step()  # here, so that a checkpoint of this step has it
+        if not self._skipping:
+            self.method.after_step()  # here, so that a checkpoint of this step has it
 
     def on_train_batch_end(self, outputs: Any, batch: RawBatch, batch_index: int) -> None:
         if self.fraction >= 1.0:
@@ -123,7 +147,17 @@ class TrainingModule(L.LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["tacit"] = {"seconds": self.seconds}
+        checkpoint["tacit"] = {"seconds": self.seconds, "skipped": self.skipped}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._earlier_seconds = checkpoint["tacit"]["seconds"]
+        self.skipped = checkpoint["tacit"]["skipped"]
+
+
+def _not_finite(views: list[Any]) -> Tensor | None:
+    """Mask (N,) of the samples with NaN or infinite values in a view; None where all are finite."""
+    tensors = [v for v in views if isinstance(v, Tensor) and v.is_floating_point()]
+    # A sum is one fast pass; only a sum that is not finite is looked at closely.
+    if all(torch.isfinite(v.sum(dtype=torch.float64)) for v in tensors):
+        return None
+    return torch.stack([~torch.isfinite(v).flatten(1).all(1) for v in tensors]).any(0)
