@@ -122,6 +122,28 @@ def drop_edges(edge_index: Tensor, p: float, generator: torch.Generator | None =
     if p == 0:
         return edge_index
     where = edge_index.device if generator is None else generator.device
-    keep = torch.full((edge_index.shape[1],), 1 - p, device=where)
+    keep = torch.full((edge_index.shape[1],), 1 - p, device=where, dtype=torch.float32)
     kept = torch.bernoulli(keep, generator=generator).bool().to(edge_index.device)
     return edge_index[:, kept]
+
+
+def draw_masked_atoms(
+    batch: Tensor, mask_rate: float, generator: torch.Generator | None = None
+) -> Tensor:
+    """int(mask_rate n + 1) random nodes of every graph of n nodes, at most all: (M,) positions.
+
+    Parameters
+    ----------
+    batch : (N,) graph of every node, sorted.
+
+    >>> len(draw_masked_atoms(torch.tensor([0] * 8 + [1]), 0.25))
+    4
+    """
+    sizes = torch.bincount(batch)
+    counts = (mask_rate * sizes + 1).long().clamp(max=sizes)
+    where = batch.device if generator is None else generator.device
+    keys = torch.rand(len(batch), generator=generator, device=where).to(batch.device)
+    order = torch.argsort(keys)
+    order = order[torch.argsort(batch[order], stable=True)]  # random within every graph
+    rank = torch.arange(len(batch), device=batch.device) - (sizes.cumsum(0) - sizes)[batch]
+    return order[rank < counts[batch]]

@@ -45,6 +45,8 @@ def build_conv(
     attn_drop: float = 0.0,
     negative_slope: float = 0.2,
     hidden_dim: int | None = None,
+    scale_bias: bool = True,
+    init: Literal["linear", "glorot"] = "linear",
 ) -> nn.Module:
     """One layer of a kind; `out_dim` is the width of its whole output, all heads together.
 
@@ -80,7 +82,14 @@ def build_conv(
             feat_drop=feat_drop,
         )
     if kind == "gcn":
-        return GCNConv(in_dim, out_dim, feat_drop=feat_drop, residual=residual)
+        return GCNConv(
+            in_dim,
+            out_dim,
+            feat_drop=feat_drop,
+            residual=residual,
+            scale_bias=scale_bias,
+            init=init,
+        )
     return SAGEConv(in_dim, out_dim, feat_drop=feat_drop)
 
 
@@ -123,6 +132,7 @@ class GNNEncoder(Encoder):
     residual : add each layer's input (GraphSAGE has its own: ignored there).
     act : "prelu", "relu", "elu" or "gelu".
     feat_drop, attn_drop : dropout of each layer's input and of the attention weights.
+    scale_bias, init : of GCN layers, see `GCNConv`.
     pool : how a batch of graphs becomes one vector a graph.
 
     Raises
@@ -149,6 +159,8 @@ class GNNEncoder(Encoder):
         attn_drop: float = 0.1,
         *,
         negative_slope: float = 0.2,
+        scale_bias: bool = True,
+        init: Literal["linear", "glorot"] = "linear",
         pool: Pooling = "mean",
     ) -> None:
         super().__init__()
@@ -174,6 +186,8 @@ class GNNEncoder(Encoder):
                     feat_drop=feat_drop,
                     attn_drop=attn_drop,
                     negative_slope=negative_slope,
+                    scale_bias=scale_bias,
+                    init=init,
                 )
             )
             bare_gin = kind == "gin" and norm is None and layer == layers - 1
