@@ -75,11 +75,14 @@ class Series(Modality):
         if isinstance(name, nn.Module):
             return _own(name, spec)
         if name.startswith(MAPPED):
-            own = {key: options[key] for key in ("fourier", "wavelet") if key in options}
+            own: dict[str, Any] = {
+                key: options[key] for key in ("fourier", "wavelet") if key in options
+            }
             inner = {key: value for key, value in options.items() if key not in own}
             time = self.build_encoder(name.removeprefix(MAPPED), spec, inner)
-            table: dict[str, Any] = {"mapped": (MappedEncoder, {"time": time})}
-            return build_named("series encoder", table, "mapped", own, length=spec["length"])
+            table: dict[str, Any] = {"mapped": (MappedEncoder, {})}
+            sizes = {"time": time, "length": spec["length"]}
+            return build_named("series encoder", table, "mapped", own, **sizes)
         sizes = {key: spec[key] for key in _sizes(name) if spec[key] is not None}
         return build_named("series encoder", SERIES_ENCODERS, name, options, **sizes)
 
@@ -135,9 +138,10 @@ class Series(Modality):
 
 def _sizes(name: str) -> list[str]:
     """Which sizes of the data the network called `name` is built with."""
-    if name.lower() not in SERIES_ENCODERS:
-        return []
-    known = inspect.signature(SERIES_ENCODERS[name.lower()][0]).parameters
+    key = name.lower().replace("-", "_")
+    if key not in SERIES_ENCODERS:
+        return []  # `build_named` says so
+    known = inspect.signature(SERIES_ENCODERS[key][0]).parameters
     return [key for key in ("in_channels", "length", "rate") if key in known]
 
 

@@ -78,7 +78,7 @@ class ScalogramEncoder(SeriesEncoder):
         self.dim = 4 * base if out_dim is None else out_dim
 
     def features(self, x: Tensor) -> Features:
-        if x.ndim == 3:
+        if x.ndim != 4:
             self.check_series(x, self.length)
             if self.scales != len(default_scales()):
                 raise ValueError(
