@@ -71,7 +71,7 @@ def test_the_recipe_replays_to_the_same_numbers(trained):
     folder, _ = trained
     tacit("pretrain", "--recipe", "run/recipe.yaml", "-o", "again", "--no-report", cwd=folder)
     first, again = (read_metrics(folder / name / "metrics.csv") for name in ("run", "again"))
-    for column in set(first) - {"seconds", "images_per_second"}:
+    for column in set(first) - {"seconds", "samples_per_second"}:
         assert first[column] == again[column], column
 
 
@@ -85,6 +85,10 @@ def test_evaluate_runs_compare_embed_criteria_export(trained):
           "-o", "other", "--no-report", cwd=folder)  # fmt: skip
     compared = tacit("compare", "run", "other", cwd=folder).stdout
     assert "chosen without labels" in compared
+    error = tacit("compare", "run", "other", "--criterion", "rnkme", cwd=folder, code=2).stderr
+    assert "Did you mean 'rankme'" in error
+    error = tacit("evaluate", "run", "--probe", "knm", cwd=folder, code=2).stderr
+    assert "Did you mean 'knn'" in error
     tacit("embed", "run", "digits", "-o", "v.npy", cwd=folder)
     tacit("embed", "run", "digits", "-o", "v.parquet", cwd=folder)
     import pyarrow.parquet as pq
@@ -120,7 +124,7 @@ def test_an_interrupted_run_resumes_to_the_same_numbers(tmp_path):
     whole, part = (read_metrics(tmp_path / name / "metrics.csv") for name in ("whole", "part"))
     rows = {int(step): i for i, step in enumerate(part["step"])}
     for i, step in enumerate(whole["step"]):
-        for column in set(whole) - {"seconds", "images_per_second"}:
+        for column in set(whole) - {"seconds", "samples_per_second"}:
             assert whole[column][i] == part[column][rows[int(step)]], (column, step)
     from safetensors.torch import load_file
 
@@ -166,6 +170,7 @@ def test_a_killed_run_says_so_and_resumes(tmp_path):
         (["evaluate", "nowhere"], "not a run folder"),
         (["methods", "biol"], "Did you mean 'byol'"),
         (["criteria", "nowhere.npy"], "no file"),
+        (["runs", "nowhere"], "no folder"),
         (["reproduce", "dlc"], "Did you mean 'dcl'"),
     ],
 )

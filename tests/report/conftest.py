@@ -22,7 +22,7 @@ def write_metrics(path, rows=30, collapse_at=None):
     """A look every second row; from `collapse_at` (a row) on, the rank is 2 and the alarm rings."""
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
-        first = ("step", "epoch", "seconds", "images_per_second", "lr", "loss", "part")
+        first = ("step", "epoch", "seconds", "samples_per_second", "lr", "loss", "part")
         writer.writerow([*first, *COLUMNS])
         for i in range(1, rows + 1):
             loss = 5 * math.exp(-i / 10)

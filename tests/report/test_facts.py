@@ -82,9 +82,9 @@ def test_probes():
     assert probes(None) is None
     rows = {"encoder": {"knn": 0.9, "linear top5": 1.0}, "raw": {"knn": 0.24}}
     found = probes({"data": "digits", "train_samples": 1438, "test_samples": 359, "rows": rows})
-    assert found.bars == [("kNN accuracy", [("this encoder", 0.9), ("raw pixels", 0.24)])]
+    assert found.bars == [("kNN accuracy", [("this encoder", 0.9), ("raw features", 0.24)])]
     assert found.columns == ["knn", "linear top5"]
-    assert found.table[1] == ("raw pixels", ["0.24", ""])
+    assert found.table[1] == ("raw features", ["0.24", ""])
     assert found.counts == "1,438 training and 359 test samples"
 
 

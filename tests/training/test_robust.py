@@ -112,7 +112,7 @@ def test_resume_after_damage_equals_the_uninterrupted_run(tmp_path):
     part.folder.checkpoint_path.write_bytes(b"damaged")
     part.folder.set_status("interrupted")
     resumed = part.resume(progress=False)
-    for column in set(whole.metrics) - {"seconds", "images_per_second"}:
+    for column in set(whole.metrics) - {"seconds", "samples_per_second"}:
         assert whole.metrics[column] == resumed.metrics[column], column
     first, second = whole.encoder.state_dict(), resumed.encoder.state_dict()
     assert all(torch.equal(first[key], second[key]) for key in first)
@@ -126,7 +126,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path, caplog)
     whole.folder.set_status("killed")
     again = whole.resume(progress=False)
     assert "begins again" in caplog.text
-    for column in set(before) - {"seconds", "images_per_second"}:
+    for column in set(before) - {"seconds", "samples_per_second"}:
         assert before[column] == again.metrics[column], column
 
 

@@ -39,9 +39,6 @@ SPECS: dict[str, str] = {
     "graph": "tacit.data.graph_file:open_graph",
     "tu": "tacit.data.tu:open_tu",
     "molecules": "tacit.data.molecules:open_molecules",
-    "graph": "tacit.data.graph_file:open_graph",
-    "tu": "tacit.data.tu:open_tu",
-    "molecules": "tacit.data.molecules:open_molecules",
     "ucr": "tacit.data.ucr:open_ucr",
     "csv": "tacit.data.series_csv:open_csv",
     "edf": "tacit.data.edf:open_edf",
@@ -77,6 +74,20 @@ def spec_modality(spec: Any) -> str:
 
         return npz_modality(argument)
     return SPEC_MODALITY.get(prefix, "image")
+
+
+def short_name(spec: str) -> str:
+    """What a spec is called where there is little room: its last part, without folders.
+
+    >>> short_name("images:./photos/"), short_name("ucr:GunPoint@/data/ucr")
+    ('photos', 'GunPoint')
+    """
+    prefix, colon, argument = spec.partition("#")[0].partition(":")
+    if not colon:
+        return prefix.rstrip("/").rsplit("/", 1)[-1]
+    if SPEC_MODALITY.get(prefix) in ("graph", "series") and "@" in argument:
+        argument = argument.partition("@")[0]
+    return argument.rstrip("/").rsplit("/", 1)[-1]
 
 
 def register_spec(prefix: str, target: str) -> None:

@@ -59,7 +59,7 @@ def _grid(x: Axis, y: Axis, x_label: str, y_label: str) -> list[Markup]:
             .format(LEFT, at, WIDTH - RIGHT, LEFT - 6, at + 3.5, short(tick))
         )  # fmt: skip
     bottom = HEIGHT - BOTTOM
-    for tick in x.ticks():
+    for tick in (tick for tick in x.ticks() if tick.is_integer()):  # steps, directions
         at = x(tick)
         # Centred on the last tick, a label would stick out of the drawing.
         css, place = ("mid", at) if at < WIDTH - RIGHT - 12 else ("end", WIDTH)

@@ -8,6 +8,7 @@ import shlex
 import statistics
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tacit.data.spec import short_name
 from tacit.errors import TacitError
 from tacit.methods.base import Paper
 from tacit.registry import METHODS
@@ -28,7 +29,7 @@ SCORES = {
 FEATURES = {
     "encoder": "this encoder",
     "untrained": "same network, untrained",
-    "raw": "raw pixels",
+    "raw": "raw features",
 }
 
 
@@ -143,16 +144,18 @@ def method_facts(name: str) -> MethodFacts:
 def data_name(spec: str) -> str:
     """The last part of a data spec, for headings.
 
-    >>> data_name("images:/home/me/photographs/"), data_name("digits")
-    ('photographs', 'digits')
+    >>> data_name("images:/home/me/photographs/"), data_name("planetoid:cora@/data/planetoid")
+    ('photographs', 'cora')
     """
-    return spec.partition("#")[0].rstrip("/").rsplit("/", 1)[-1].rsplit(":", 1)[-1] or spec
+    return short_name(spec) or spec
 
 
 def tiles(run: Run, status: dict[str, Any], metrics: Metrics) -> list[tuple[str, str, str]]:
     """(name, value, remark) of the numbers at the top."""
     recipe, name = run.recipe, data_name(run.recipe.data)
-    where = f"split {recipe.split}, {recipe.image_size or '?'} px"
+    where = f"split {recipe.split}"
+    if recipe.image_size is not None:
+        where += f", {recipe.image_size} px"
     found = [
         ("method", recipe.method, ""),
         ("data", name, f"{recipe.data}, " * (name != recipe.data) + where),
@@ -167,9 +170,9 @@ def tiles(run: Run, status: dict[str, Any], metrics: Metrics) -> list[tuple[str,
         spent = status.get("monitor_seconds")
         remark = f"monitor {spent / seconds:.1%} of it" if spent and seconds else ""
         found.append(("time", duration(seconds), remark))
-    speeds = [v for v in metrics.get("images_per_second", []) if isinstance(v, float)]
+    speeds = [v for v in metrics.get("samples_per_second", []) if isinstance(v, float)]
     if speeds:
-        found.append(("images/s", f"{statistics.median(speeds):,.0f}", "median"))
+        found.append(("samples/s", f"{statistics.median(speeds):,.0f}", "median"))
     return found
 
 

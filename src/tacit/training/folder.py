@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
+from tacit.data.spec import short_name
 from tacit.errors import TacitError
 from tacit.recipe import Recipe
 
@@ -55,7 +56,7 @@ class RunFolder:
     def create(cls, path: str | Path | None, method: str, data: str) -> RunFolder:
         """A new folder at `path`, or `runs/METHOD-DATA-TIME` below the current folder."""
         if path is None:
-            stem = data.split(":")[-1].rstrip("/").rsplit("/", 1)[-1] or "data"
+            stem = short_name(data) or "data"
             base = Path("runs") / f"{method}-{stem}-{datetime.now():%Y%m%d-%H%M%S}"
             path, i = base, 2
             while path.exists():

@@ -113,7 +113,7 @@ class MetricsCallback(L.Callback):
             "step": step,
             "epoch": step / module.steps_per_epoch,
             "seconds": module.seconds,
-            "images_per_second": self.speed,
+            "samples_per_second": self.speed,
             "lr": module.lr,
             **{name: value.item() for name, value in module.latest.items()},
         }

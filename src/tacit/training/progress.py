@@ -50,10 +50,10 @@ class ProgressCallback(L.Callback):
             self._bar.start()
 
     def words(self, trainer: L.Trainer, module: TrainingModule) -> str:
-        """`step 120/400  5,123 img/s  1:23 left  loss 4.231  RankMe 35.2 healthy`."""
+        """`step 120/400  5,123 samples/s  1:23 left  loss 4.231  RankMe 35.2 healthy`."""
         total = f"/{module.total_steps}" if module.total_steps else ""
         done = module.fraction - self._first_fraction
-        parts = [f"step {trainer.global_step}{total}", f"{self.metrics.speed:,.0f} img/s"]
+        parts = [f"step {trainer.global_step}{total}", f"{self.metrics.speed:,.0f} samples/s"]
         if done > 0:
             left = (time.monotonic() - self._start) / done * (1 - module.fraction)
             parts.append(f"{clock(left)} left")
