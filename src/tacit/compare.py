@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tacit.errors import TacitError
+from tacit.errors import TacitError, did_you_mean
 from tacit.evaluation import select_runs, selection_report
-from tacit.evaluation.select import Selection, SelectionReport
+from tacit.evaluation.select import DIRECTIONS, Selection, SelectionReport
 from tacit.recipe import Recipe
 from tacit.training.folder import RunFolder
 
@@ -71,6 +71,22 @@ class Comparison(NamedTuple):
     report: SelectionReport | None
 
 
+def _without(run: RunRow, criterion: str, runs: Sequence[RunRow]) -> str:
+    """Why a run has no value of a criterion: a typing error, or nothing recorded."""
+    recorded = {name for other in runs for name in other.status} & set(DIRECTIONS)
+    if recorded and criterion not in recorded:
+        return (
+            f"No run has the criterion '{criterion}'.{did_you_mean(criterion, recorded)} "
+            f"Recorded: {', '.join(sorted(recorded))}."
+        )
+    state = run.status.get("state", "empty")
+    if state == "finished":
+        why = "it was too short or its data too few for the label-free monitor"
+    else:
+        why = f"it is {state}, and the criteria are recorded when a run stops"
+    return f"'{run.path}' has no '{criterion}': {why}. Leave it out."
+
+
 def compare_runs(paths: Sequence[str | Path], criterion: str = "rankme") -> Comparison:
     """Rank runs by a label-free criterion; beside it labelled accuracy and rank correlation.
 
@@ -88,7 +104,7 @@ def compare_runs(paths: Sequence[str | Path], criterion: str = "rankme") -> Comp
 
     Raises
     ------
-    TacitError : fewer than two runs, or a run without the criterion.
+    TacitError : fewer than two runs, or a run without the criterion (says why).
     """
     if len(paths) < 2:
         raise TacitError("Comparing needs at least two runs.")
@@ -96,10 +112,7 @@ def compare_runs(paths: Sequence[str | Path], criterion: str = "rankme") -> Comp
     results = []
     for run in runs:
         if criterion not in run.status:
-            raise TacitError(
-                f"'{run.path}' has no '{criterion}' (state: {run.status.get('state', 'empty')}). "
-                "It is recorded when a run stops."
-            )
+            raise TacitError(_without(run, criterion, runs))
         numbers = {k: v for k, v in run.status.items() if isinstance(v, int | float)}
         facts = {"name": str(run.path), "method": run.recipe.method, "data": run.recipe.data}
         results.append({**numbers, **facts, "d": run.status.get("width")})

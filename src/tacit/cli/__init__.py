@@ -6,6 +6,7 @@ import importlib
 import logging
 import os
 import sys
+import warnings
 
 import typer
 
@@ -61,6 +62,10 @@ def options(
     level = logging.WARNING if quiet else logging.INFO
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("tacit").setLevel(level)
+    # A user needs the text of a warning, not the line of code that it came from.
+    warnings.showwarning = lambda message, *_: typer.secho(  # type: ignore[assignment]
+        f"warning: {message}", fg=typer.colors.YELLOW, err=True
+    )
 
 
 def main() -> None:

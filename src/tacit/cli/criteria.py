@@ -27,6 +27,7 @@ def criteria(
     from rich.table import Table
 
     from tacit.evaluation import criteria as compute
+    from tacit.evaluation.criteria import TARGETS
 
     if not embeddings.is_file():
         raise DataError(f"There is no file '{embeddings}'.")
@@ -41,5 +42,6 @@ def criteria(
         table.add_column(column)
     for name, result in compute(torch.from_numpy(np.array(array))).items():
         low, high = result.range
-        table.add_row(name, f"{result.value:.4f}", result.direction, f"{low:.3g} .. {high:.3g}")
+        better = f"near {TARGETS[name]:g}" if name in TARGETS else result.direction
+        table.add_row(name, f"{result.value:.4f}", better, f"{low:.3g} .. {high:.3g}")
     Console().print(table)

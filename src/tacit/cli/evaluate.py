@@ -6,6 +6,8 @@ from pathlib import Path
 
 import typer
 
+from tacit.errors import DataError
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the app."""
@@ -18,8 +20,10 @@ def evaluate(
         ["knn", "linear"], help="knn | linear | few-shot | retrieval; may be repeated."
     ),
     data: str = typer.Option(None, help="Labelled data (default: the run's own)."),
-    train_samples: int = typer.Option(None, help="Use so many training samples (default all)."),
-    test_samples: int = typer.Option(None, help="Use so many test samples (default all)."),
+    train_samples: int = typer.Option(
+        None, min=1, help="Use so many training samples (default all)."
+    ),
+    test_samples: int = typer.Option(None, min=1, help="Use so many test samples (default all)."),
     baselines: bool = typer.Option(True, help="Also evaluate raw pixels and an untrained encoder."),
 ) -> None:
     """Labelled protocols on the frozen encoder, beside raw pixels and an untrained encoder.
@@ -30,14 +34,19 @@ def evaluate(
     from rich.table import Table
 
     import tacit
+    from tacit.evaluation import check_protocols
 
-    rows = tacit.load(run).evaluate(
-        probe,
-        data=data,
-        train_samples=train_samples,
-        test_samples=test_samples,
-        baselines=baselines,
-    )
+    try:
+        check_protocols(probe)
+        rows = tacit.load(run).evaluate(
+            probe,
+            data=data,
+            train_samples=train_samples,
+            test_samples=test_samples,
+            baselines=baselines,
+        )
+    except ValueError as error:
+        raise DataError(f"'{run}' cannot be evaluated: {error}") from error
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("metric")
     for name in rows:

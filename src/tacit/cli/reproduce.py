@@ -25,14 +25,20 @@ def reproduce(
     """
     from rich.console import Console
     from rich.markdown import Markdown
+    from rich.table import Table
 
     from tacit.claims import reproduce as run
     from tacit.registry import CLAIMS
 
     console = Console()
     if claim is None:
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        table.add_column("claim", style="bold", no_wrap=True)
+        table.add_column("what it says")
         for name in CLAIMS.names():
-            console.print(f"[bold]{name:16}[/bold] {CLAIMS.get(name).statement}")
+            table.add_row(name, CLAIMS.get(name).statement)
+        console.print(table)
+        console.print("\n[dim]tacit reproduce NAME runs one.[/dim]")
         return
     result = run(
         claim,

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import typer
 
+from tacit.errors import TacitError
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the app."""
@@ -13,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 def runs(
-    folder: Path = typer.Argument(Path("runs"), help="Folder that holds run folders."),
+    folder: Path = typer.Argument(None, help="Folder that holds run folders (default runs)."),
 ) -> None:
     """List runs: state, method, data, time, label-free criteria, probe."""
     from rich.console import Console
@@ -21,13 +23,20 @@ def runs(
 
     from tacit.compare import list_runs
 
+    if folder is not None and not folder.is_dir():
+        raise TacitError(f"There is no folder '{folder}'.")
+    folder = folder or Path("runs")
     rows = list_runs(folder)
     if not rows:
         typer.echo(f"No runs in '{folder}'. `tacit pretrain` makes one.")
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("run", "state", "method", "data", "step", "time", "RankMe", "health", "kNN"):
+    table.add_column("run", no_wrap=True)  # to be copied whole
+    for column in ("state", "method", "data", "step", "time", "RankMe", "health", "kNN"):
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*row.cells())
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=10_000)  # one line a run for grep and files
+    console.print(table)

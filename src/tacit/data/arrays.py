@@ -180,6 +180,8 @@ def open_npz(argument: str | None, options: OpenOptions) -> Source:
     except FileNotFoundError as error:
         raise DataError(f"the file {path} does not exist.") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+        if path.is_file() and not zipfile.is_zipfile(path):
+            raise DataError(f"{path} is not an .npz archive. Save arrays with np.savez.") from error
         raise DataError(
             f"{path} cannot be read as .npz ({error}). Arrays of Python objects are refused."
         ) from error

@@ -15,6 +15,16 @@ from .retrieval import retrieval_metrics
 PROTOCOLS = ("knn", "linear", "few-shot", "retrieval")
 
 
+def check_protocols(names: Sequence[str]) -> None:
+    """Raise a ValueError, with a suggestion, unless every name is one of `PROTOCOLS`."""
+    for name in names:
+        if name not in PROTOCOLS:
+            raise ValueError(
+                f"unknown protocol {name!r}.{did_you_mean(name, PROTOCOLS)} "
+                f"Known: {', '.join(PROTOCOLS)}."
+            )
+
+
 def evaluate_embeddings(
     train_x: Rows,
     train_y: Labels,
@@ -46,18 +56,14 @@ def evaluate_embeddings(
     {'knn': {'accuracy': 1.0, 'k': 20.0}}
     """
     chosen = [protocols] if isinstance(protocols, str) else list(protocols)
-    for name in chosen:
-        if name not in PROTOCOLS:
-            raise ValueError(
-                f"unknown protocol {name!r}.{did_you_mean(name, PROTOCOLS)} "
-                f"Known: {', '.join(PROTOCOLS)}."
-            )
+    check_protocols(chosen)
     check_matrix(train_x, "train_x")
     n = train_x.shape[0]
     labels = check_labels(train_y, n, "train_y")
     if len(labels.unique()) < 2:
         raise ValueError(
-            f"train_y holds one class only ({int(labels[0])}): there is nothing to tell apart."
+            f"train_y holds one class only ({int(labels[0])}): there is nothing to tell apart. "
+            "The protocols need samples of at least two classes."
         )
     results: dict[str, dict[str, float]] = {}
     for name in chosen:
