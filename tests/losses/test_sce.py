@@ -95,5 +95,5 @@ def test_a_zero_code_has_error_one_without_nan() -> None:
     ],
 )
 def test_bad_input(z: Tensor, x: Tensor, alpha: float) -> None:
-    with pytest.raises((ValueError, TypeCheckError), match="equal, non-empty|alpha must|target"):
+    with pytest.raises((ValueError, TypeCheckError), match=r"equal, non-empty|alpha must|target"):
         scaled_cosine_error(z, x, alpha)
