@@ -170,7 +170,7 @@ def test_npz_without_images(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="one array"):
         open_source(f"npz:{tmp_path / 'f.npz.npy'}")
     (tmp_path / "g.npz").write_text("no archive")
-    with pytest.raises(DataError, match="not an .npz archive"):
+    with pytest.raises(DataError, match="not an"):
         open_source(f"npz:{tmp_path / 'g.npz'}")
     with pytest.raises(DataError, match="does not exist"):
         open_source(f"npz:{tmp_path / 'none.npz'}")
