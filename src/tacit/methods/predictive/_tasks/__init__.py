@@ -10,9 +10,11 @@ from ._labelled import DistanceToLabeled
 from ._partition import partition
 from ._property import NodeProperty
 from ._pseudo import iterative_classification, label_propagation
+from ._published import TASKS, build_task, published_lambda, published_options, task_options
 from ._train import GCNLayer, Trained, plain_gcn, train_with_pretext
 
 __all__ = [
+    "TASKS",
     "AttributeMask",
     "ContextLabel",
     "CorrectedLabel",
@@ -25,11 +27,15 @@ __all__ = [
     "PairwiseDistance",
     "PretextTask",
     "Trained",
+    "build_task",
     "context_distribution",
     "iterative_classification",
     "label_propagation",
     "partition",
     "plain_gcn",
     "prototype_label_correction",
+    "published_lambda",
+    "published_options",
+    "task_options",
     "train_with_pretext",
 ]

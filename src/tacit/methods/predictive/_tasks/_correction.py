@@ -75,7 +75,8 @@ def prototype_label_correction(
         )
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     pred = pred.cpu()
-    unit = F.normalize(h.detach().double(), dim=1)
+    precise = h.detach() if h.dtype == torch.float64 else h.detach().float()
+    unit = F.normalize(precise, dim=1)
     rows = unit[torch.as_tensor(sampled).to(h.device)]
     count = int(pred.max()) + 1 if num_classes is None else num_classes
     scores = rows.new_full((len(rows), count), -torch.inf)
@@ -124,7 +125,7 @@ class CorrectedLabel(ContextLabel):
 
     Parameters
     ----------
-    context : "ica", "lp", "ensemble", or a `ContextLabel` whose options are taken.
+    source : "ica", "lp", "ensemble", or a `ContextLabel` whose options are taken.
     alpha : weight of the corrected term; 0 is ContextLabel. Published: 1.5 on Cora, 1 (ICA) and
         1.5 (LP) on CiteSeer, 1 on PubMed.
     n_samples : n (all unlabelled nodes, where there are fewer); published: 1000 on Cora, 3000 on
@@ -142,16 +143,16 @@ class CorrectedLabel(ContextLabel):
 
     def __init__(
         self,
-        context: Classifier | ContextLabel = "ica",
+        source: Classifier | ContextLabel = "ica",
         alpha: float = 1.5,
         n_samples: int = 1000,
         n_prototypes: int = 8,
         **options: Any,
     ) -> None:
-        if isinstance(context, ContextLabel):
-            own = {"binarize": context.binarize, "hops": context.hops, "dropout": context.dropout}
-            context, options = context.source, {**own, **options}
-        super().__init__(context, **options)
+        if isinstance(source, ContextLabel):
+            own = {"binarize": source.binarize, "hops": source.hops, "dropout": source.dropout}
+            source, options = source.source, {**own, **options}
+        super().__init__(source, **options)
         if not alpha >= 0 or n_samples < 1 or n_prototypes < 1:
             raise ConfigError(
                 "alpha must not be negative, n_samples and n_prototypes must be positive, "

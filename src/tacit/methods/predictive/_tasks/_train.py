@@ -12,12 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tacit.encoders.gnn import GCNConv
+from tacit.encoders.gnn import Adjacency, GCNConv
+from tacit.encoders.gnn.sparse import as_features
 from tacit.errors import ConfigError, DataError, did_you_mean
 
 from ._base import PretextTask, node_positions, train_labels
 from ._graph import graph_tensors
 
+View = tuple[Any, Any]  # features and edges, in any form the networks read
 MODES = ("joint", "two_stage")
 
 
@@ -126,21 +128,23 @@ def train_with_pretext(
     [0, 0, 1, 1]
     """
     _check(task, lam, mode, freeze_encoder, graph)
-    view = graph_tensors(graph) if task is None else task.eval_view()
+    view: View = graph_tensors(graph) if task is None else task.eval_view()
     n, device = view[0].shape[0], next(encoder.parameters()).device
     train, val = (node_positions(idx, n) for idx in (train_idx, val_idx))
     train_y, val_y = (torch.from_numpy(train_labels(y, idx, n)).to(device) for idx in (train, val))
     if not len(train):
         raise DataError("train_idx is empty: there is no label to learn from.")
+    sort: Callable[[View], View] = _sorted if isinstance(classifier, GCNConv) else tuple
+    view = sort(view)
     beside = task is not None and lam > 0  # otherwise the task takes no part
     losses: list[float] = []
     best = _Best(encoder, classifier, view, val, val_y)
 
-    def hidden(inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def hidden(inputs: View) -> tuple[Tensor, Tensor]:
         h = encoder(*inputs)
         return h, F.dropout(h, dropout)
 
-    def supervised(dropped: Tensor, inputs: tuple[Tensor, Tensor]) -> Tensor:
+    def supervised(dropped: Tensor, inputs: View) -> Tensor:
         return F.cross_entropy(classifier(dropped, inputs[1])[train], train_y)
 
     def alone() -> Tensor:
@@ -166,7 +170,7 @@ def train_with_pretext(
         if task is not None and beside:
             torch.manual_seed(seed + 1)
             head = task.head(encoder.dim).to(device)  # type: ignore[arg-type]
-            masked = task.train_view()
+            masked = sort(task.train_view())
 
             def pretext(h: Tensor, dropped: Tensor) -> Tensor:
                 return lam * task.loss(dropped if task.after_dropout else h, head)
@@ -185,6 +189,12 @@ def train_with_pretext(
     return Trained(best.logits(), best.epoch, best.accuracy, losses)
 
 
+def _sorted(view: View) -> View:
+    """Sparse features and edges as tacit's layers keep them, once for all epochs."""
+    x, edge_index = view
+    return as_features(x), Adjacency.build(edge_index, x.shape[0])
+
+
 class _Best:
     """Weights of the epoch of best validation accuracy, the latest of equals."""
 
@@ -192,7 +202,7 @@ class _Best:
         self,
         encoder: nn.Module,
         classifier: nn.Module,
-        view: tuple[Tensor, Tensor],
+        view: View,
         val: np.ndarray,
         val_y: Tensor,
     ) -> None:
