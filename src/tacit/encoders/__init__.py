@@ -16,6 +16,16 @@ from tacit.encoders.fmri import (
 )
 from tacit.encoders.heads import MLPHead
 from tacit.encoders.resnet import ResNet
+from tacit.encoders.series import (
+    TCN,
+    FourierEncoder,
+    LatentMapper,
+    MappedEncoder,
+    ResNet1D,
+    ScalogramEncoder,
+    SeriesEncoder,
+    SeriesTransformer,
+)
 from tacit.encoders.small import SmallConvNet
 from tacit.encoders.store import load_encoder, save_encoder
 from tacit.encoders.vit import VisionTransformer
@@ -23,16 +33,24 @@ from tacit.encoders.vit import VisionTransformer
 __all__ = [
     "GARO",
     "SERO",
+    "TCN",
     "DynamicFCClassifier",
     "DynamicFCEncoder",
     "Encoder",
     "Features",
+    "FourierEncoder",
     "GINEncoder",
+    "LatentMapper",
     "MLPHead",
+    "MappedEncoder",
     "MeanReadout",
     "ModuleEncoder",
     "NormalizedEncoder",
     "ResNet",
+    "ResNet1D",
+    "ScalogramEncoder",
+    "SeriesEncoder",
+    "SeriesTransformer",
     "SmallAlexNet",
     "SmallConvNet",
     "TimeTransformer",

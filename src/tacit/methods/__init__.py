@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from typing import Any
 
 from tacit.errors import ConfigError, did_you_mean
@@ -9,9 +11,14 @@ from tacit.registry import METHODS
 
 
 def __getattr__(name: str) -> Any:
-    """The method class called `name`, wherever its file is."""
+    """The method class called `name`, wherever its file is, or what a family exports."""
     if not name[:1].isupper():  # submodules and special names are never classes
         raise AttributeError(f"module 'tacit.methods' has no attribute {name!r}")
+    for family in pkgutil.iter_modules(__path__):
+        if family.ispkg:
+            room = importlib.import_module(f"{__name__}.{family.name}")
+            if name in getattr(room, "__all__", ()):
+                return getattr(room, name)
     # Most files are called like their class: look there first.
     keys = sorted(METHODS.names(), key=lambda key: key.replace("-", "") != name.lower())
     seen = []
