@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import tacit.evaluation as ev
 from tacit.errors import CollapseError
+from tacit.evaluation import spectrum
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*rows of width.*:UserWarning")
 
@@ -46,9 +47,13 @@ def test_worked_examples() -> None:
     assert ev.stable_rank(eye) == pytest.approx(8.0, abs=1e-12)
 
 
-@pytest.mark.parametrize("n", [20, 500])
-def test_both_routes_equal_the_direct_formula(n: int) -> None:
+@pytest.mark.parametrize(("n", "dense"), [(20, 0), (500, 0), (500, 500 * 16)])
+def test_both_routes_equal_the_direct_formula(
+    n: int, dense: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spectrum, "DENSE_NUMBERS", dense)
     z = gaussian(n, 16) + 0.3
+    assert (spectrum.Spectrum(z).dense is None) == (n == 500 and dense == 0)
     s = np.linalg.svd(z.numpy(), compute_uv=False)
     lam = np.linalg.eigvalsh(np.cov(z.numpy().T))[::-1]
     u = np.linalg.svd(z.numpy(), full_matrices=False)[0]
@@ -62,6 +67,14 @@ def test_both_routes_equal_the_direct_formula(n: int) -> None:
         p = values / values.sum()
         assert ev.spectral_entropy(z, on=on) == pytest.approx(-(p * np.log(p)).sum(), abs=1e-9)
     assert ev.covariance_rank(z, tol=float(lam[3] + lam[4]) / 2) == 4
+
+
+def test_low_rank_is_exact_and_close_for_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    z = gaussian(200, 3) @ gaussian(3, 16, seed=1)
+    want = entropy_rank(np.linalg.svd(z.numpy(), compute_uv=False), 1e-7)
+    assert ev.rankme(z) == pytest.approx(want, abs=1e-12)
+    monkeypatch.setattr(spectrum, "DENSE_NUMBERS", 0)
+    assert ev.rankme(z) == pytest.approx(want, rel=1e-5)
 
 
 @settings(max_examples=15, deadline=None)

@@ -11,6 +11,7 @@ from sklearn.neighbors import NearestNeighbors
 
 import tacit.evaluation as ev
 from tacit.errors import CollapseError
+from tacit.evaluation import spectrum
 
 
 def uniform(n: int, d: int, seed: int = 0) -> torch.Tensor:
@@ -45,7 +46,9 @@ def test_feature_std() -> None:
     assert shared == pytest.approx(direct, abs=1e-12)
 
 
-def test_coherence_of_a_spike() -> None:
+@pytest.mark.parametrize("dense", [0, 2**22])
+def test_coherence_of_a_spike(dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spectrum, "DENSE_NUMBERS", dense)
     z = torch.cat([uniform(99, 5), torch.zeros(99, 1, dtype=torch.float64)], 1)
     spike = torch.zeros(1, 6, dtype=torch.float64)
     spike[0, 5] = 1.0
@@ -54,6 +57,8 @@ def test_coherence_of_a_spike() -> None:
     # A rank-deficient matrix counts only the directions that it has.
     assert ev.coherence(z) == pytest.approx(ev.coherence(z[:, :5]), rel=1e-9)
     assert ev.coherence(z[:10]) == pytest.approx(ev.coherence(z[:10, :5]), rel=1e-9)
+    with pytest.raises(CollapseError, match="all zero"):
+        ev.coherence(torch.zeros(4, 4))
 
 
 def test_two_nn_dimension() -> None:

@@ -13,6 +13,9 @@ from tacit.errors import CollapseError
 
 from .inputs import check_finite, check_matrix, iter_blocks, select_rows, to_tensor, unit_rows
 
+#: numbers of a matrix up to which it is decomposed itself (32 MB in float64)
+DENSE_NUMBERS = 2**22
+
 
 class Moments(NamedTuple):
     """Second moments of N rows: `gram` (d, d) is the sum of x x^T, `scatter` the centred sum."""
@@ -61,10 +64,10 @@ def second_moments(Z: Tensor | np.ndarray, *, normalize: bool = False) -> Moment
 class Spectrum:
     """Lazily computed spectra of `Z` (N, d), each at most once, in float64.
 
-    Two routes. With N < 4 d the matrix itself goes through an SVD (exact to rounding). With
-    N >= 4 d only the d x d second moments are decomposed, accumulated block by block: memory does
-    not grow with N. Squaring loses singular values below about 1e-8 of the largest one, which is
-    below the 1e-7 that RankMe itself adds; pass fewer rows where such values matter.
+    Two routes. A matrix of up to `DENSE_NUMBERS`, or with N < 4 d, goes through an SVD (exact to
+    rounding). Of a larger one only the d x d second moments are decomposed, accumulated block by
+    block: memory does not grow with N. Squaring blurs singular values below about 1e-8 of the
+    largest one: of rank-deficient embeddings RankMe is then too high by about 1e-6 of its value.
     """
 
     def __init__(self, Z: Tensor | np.ndarray, *, check: bool = True) -> None:
@@ -78,7 +81,9 @@ class Spectrum:
     @cached_property
     def dense(self) -> Tensor | None:
         """The whole matrix in float64 where the SVD route is taken, else None."""
-        return to_tensor(self.rows, torch.float64) if self.n < 4 * self.d else None
+        if self.n < 4 * self.d or self.n * self.d <= DENSE_NUMBERS:
+            return to_tensor(self.rows, torch.float64)
+        return None
 
     @cached_property
     def moments(self) -> Moments:

@@ -28,6 +28,7 @@ def coherence(Z: Rows) -> float:
 
 
 def coherence_of(spectrum: Spectrum) -> float:
+    spectrum.singular  # noqa: B018 - raises on all-zero embeddings
     if spectrum.dense is not None:
         left, singular, _ = torch.linalg.svd(spectrum.dense, full_matrices=False)
         rank = int((singular > singular[0] * spectrum.n * torch.finfo(torch.float64).eps).sum())
