@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.tacit-setup
 
-.PHONY: demo test lint types format bench docs clean
+.PHONY: demo test test-slow lint types format bench docs clean
 .DEFAULT_GOAL := test
 
 $(STAMP): pyproject.toml constraints.txt
@@ -22,7 +22,10 @@ demo: $(STAMP)
 	@$(BIN)/tacit report runs/demo
 
 test: $(STAMP)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: $(STAMP)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow tests
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .
