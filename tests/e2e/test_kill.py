@@ -179,8 +179,5 @@ if __name__ == "__main__":
     kind, where = sys.argv[1], Path(sys.argv[2])
     shutil.rmtree(where, ignore_errors=True)
     where.mkdir(parents=True)
-    print(
-        json.dumps(
-            {"training": training, "embedding": embedding, "decoding": decoding}[kind](where, 0)
-        )
-    )
+    kinds = {"training": training, "embedding": embedding, "decoding": decoding}
+    print(json.dumps(kinds[kind](where, 0)))
