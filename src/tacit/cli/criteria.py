@@ -15,14 +15,15 @@ def register(app: typer.Typer) -> None:
 
 
 def criteria(
-    embeddings: Path = typer.Argument(..., help="FILE.npy with a (samples, dim) array."),
+    embeddings: Path = typer.Argument(
+        ..., help="FILE.npy with a (samples, dim) array; (samples, augmentations, dim) adds LiDAR."
+    ),
 ) -> None:
     """Label-free quality criteria of any embeddings, with direction and range.
 
     [bold]Example[/bold]   tacit embed RUN cifar10 -o vectors.npy && tacit criteria vectors.npy
     """
     import numpy as np
-    import torch
     from rich.console import Console
     from rich.table import Table
 
@@ -35,12 +36,15 @@ def criteria(
         array = np.load(embeddings, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
         raise DataError(f"'{embeddings}' is not a .npy file of numbers: {error}") from None
-    if array.ndim != 2:
-        raise DataError(f"'{embeddings}' must be (samples, dim), not {array.shape}.")
+    if array.ndim not in (2, 3):
+        raise DataError(
+            f"'{embeddings}' must be (samples, dim) or (samples, augmentations, dim), "
+            f"not {array.shape}."
+        )
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("criterion", "value", "better", "range"):
         table.add_column(column)
-    for name, result in compute(torch.from_numpy(np.array(array))).items():
+    for name, result in compute(array).items():
         low, high = result.range
         better = f"near {TARGETS[name]:g}" if name in TARGETS else result.direction
         table.add_row(name, f"{result.value:.4f}", better, f"{low:.3g} .. {high:.3g}")

@@ -26,6 +26,7 @@ from tacit.views.fmri import (
     window_starts,
 )
 from tacit.views.mixing import mixup_views
+from tacit.views.multi import MultiViewTransform
 from tacit.views.presets import PRESETS, build_views
 from tacit.views.series import (
     SERIES_PRESETS,
@@ -41,6 +42,7 @@ __all__ = [
     "SERIES_PRESETS",
     "EvalView",
     "Geometry",
+    "MultiViewTransform",
     "SeriesEvalView",
     "SeriesViewConfig",
     "SeriesViews",
