@@ -170,6 +170,16 @@ def test_linear_predictors_of_byol(
         assert float(torch.linalg.eigvalsh(w.detach())[-1]) == pytest.approx(1, abs=1e-5)
 
 
+def test_tied_two_layer_predictor_of_byol(
+    make_method: Callable, make_batch: Callable, take_step: Callable
+) -> None:
+    method = make_method("byol", predictor="symmetric_pair")
+    take_step(method, make_batch(), sgd(method, lr=0.5))
+    first, second = method.predictor.parameters()
+    assert first.shape == (12, 8)
+    assert torch.equal(first, second.T)
+
+
 @pytest.mark.parametrize(
     "kind", ["directpred", "directcopy", "solve", "minimal_space", "half_rank"]
 )

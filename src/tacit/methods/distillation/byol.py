@@ -13,7 +13,14 @@ from tacit.encoders.heads import MLPHead
 from tacit.losses import byol_loss
 from tacit.methods._shared import two_views
 from tacit.methods.base import Batch, Losses, Method, Paper
-from tacit.parts import EMA, ClosedFormPredictor, PredictorMode, diagonalise_, symmetrise_
+from tacit.parts import (
+    EMA,
+    ClosedFormPredictor,
+    PredictorMode,
+    diagonalise_,
+    symmetrise_,
+    symmetrise_pair_,
+)
 from tacit.recipe import OptimizerConfig, Recipe
 
 
@@ -41,6 +48,7 @@ class BYOL(Method):
             "linear",
             "symmetric",
             "symmetric_norm",
+            "symmetric_pair",
             "diagonal",
             "none",
             "directpred",
@@ -50,8 +58,8 @@ class BYOL(Method):
             "half_rank",
         ] = Field(
             "mlp",
-            description="all but mlp are linear without bias; none collapses; from directpred on "
-            "set from statistics, not trained",
+            description="all but mlp are linear without bias; symmetric_pair: two layers with a "
+            "ReLU, tied; none collapses; from directpred on set from statistics, not trained",
         )
         rho: float = Field(0.3, ge=0, le=1, description="memory of a set predictor's statistics")
         eps: float | None = Field(
@@ -71,6 +79,9 @@ class BYOL(Method):
         self.predictor: Any
         if config.predictor == "mlp":
             self.predictor = MLPHead((out, config.pred_hidden_dim, out), bias=True)
+        elif config.predictor == "symmetric_pair":
+            dims = (out, config.pred_hidden_dim, out)
+            self.predictor = MLPHead(dims, bn=False, bias=False)
         elif config.predictor == "none":
             self.predictor = nn.Identity()
         elif config.predictor in get_args(PredictorMode):
@@ -99,6 +110,8 @@ class BYOL(Method):
         kind = self.config.predictor
         if kind in ("symmetric", "symmetric_norm"):
             symmetrise_(self.predictor.weight, normalize=kind == "symmetric_norm")
+        elif kind == "symmetric_pair":
+            symmetrise_pair_(self.predictor[0].weight, self.predictor[-1].weight)
         elif kind == "diagonal":
             diagonalise_(self.predictor.weight)
         elif isinstance(self.predictor, ClosedFormPredictor):
