@@ -185,15 +185,18 @@ class FrameProjectionsClaim(Claim):
             ("Frame Projections", 3, {}),
         ):
             method, losses = trained("frame-projections", task, seed, steps, **encoder)
-            if pairs == 3:
-                probe(f"{setting}, time features", _time_of(method))
-                probe(f"{setting}, untrained mappers", method.encoder)
             method.config = method.config.model_copy(
                 update={"mapper_epochs": max(1, steps // an_epoch)}
             )
             batches = [Batch([part]) for part in task.pretrain.split(task.batch_size)]
             method.finish(lambda: iter(batches))  # noqa: B023 - called at once
             probe(f"{setting}, mapped features", method.encoder)
+            if pairs == 3:
+                probe(f"{setting}, time features", _time_of(method))
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(seed)
+                    control = MappedEncoder(_time_of(method)).eval()
+                probe(f"{setting}, untrained mappers", control)
             values = torch.tensor(losses) / pairs
             tenth = max(1, len(values) // 10)
             contrast[f"{title}: loss a pair, {setting}"] = {
@@ -252,7 +255,7 @@ class FrameProjectionsClaim(Claim):
         return checks
 
 
-def _time_of(method: Method) -> Callable[[Tensor], Tensor]:
+def _time_of(method: Method) -> Encoder:
     assert isinstance(method, FrameProjections)
     return method.encoder.time
 

@@ -1,5 +1,6 @@
 """Parts with state that methods share: targets, queues, prototypes, running statistics."""
 
+from .best_epoch import BestEpoch
 from .closed_form import directcopy_weight, directpred_weight, eigenspace_alignment
 from .correlation import CorrelationEMA
 from .dynamics import Dynamics, fixed_points, simulate_dynamics
@@ -13,6 +14,7 @@ from .regularise import diagonalise_, symmetrise_, symmetrise_pair_
 
 __all__ = [
     "EMA",
+    "BestEpoch",
     "ClosedFormPredictor",
     "CorrelationEMA",
     "Dynamics",

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from tacit.encoders import Encoder
 from tacit.encoders.series import FourierEncoder, MappedEncoder, ScalogramEncoder
 from tacit.errors import ConfigError
 from tacit.methods.base import Batch, Losses, Method, Paper
 from tacit.methods.contrastive._frames import FrameBranches, fit_mappers
+from tacit.parts import BestEpoch
 from tacit.recipe import OptimizerConfig, Recipe, ScheduleConfig
 from tacit.views.spectral import default_scales
 
@@ -32,8 +33,9 @@ class FrameProjections(Method):
     References
     ----------
     Demirel and Holz, 2025, and the official code: its loss divides the distances, an L1 with
-    weight 1 in the paper, by the batch size (`l1_weight=1` is the paper's); its last mappers are
-    used, not its best. The Fourier mapper has the corrected target.
+    weight 1 in the paper, by the batch size (`l1_weight=1` is the paper's); it keeps the networks
+    of the epoch with the lowest training loss, but the mappers of the last. The Fourier mapper has
+    the corrected target.
     """
 
     paper = Paper(
@@ -54,6 +56,9 @@ class FrameProjections(Method):
         proj_dim: int = Field(128, ge=2, multiple_of=2, description="width of the projectors")
         wavelet_width: int = Field(
             32, ge=1, description="base width of the scalogram's encoder; 8 is 16 times cheaper"
+        )
+        checkpoint: Literal["best", "last"] = Field(
+            "best", description="weights of the epoch with the lowest mean loss, or the last ones"
         )
         mapper_epochs: int | None = Field(
             None, ge=1, description="epochs of the mappers; null: as many as were trained"
@@ -91,6 +96,8 @@ class FrameProjections(Method):
             l1_weight=config.l1_weight,
         )
 
+        self.best = BestEpoch()
+
     def project(self, x: Tensor) -> Tensor:
         return self.branches.projectors["time"](self.encoder.time(x))
 
@@ -101,9 +108,18 @@ class FrameProjections(Method):
     def training_loss(self, batch: Batch) -> Losses:
         (x,) = batch.views
         h = {"time": self.encoder.time(x), **self.branches.embed(x)}
-        return Losses(*self.branches.loss(h))
+        total, parts = self.branches.loss(h)
+        if self.training and self.config.checkpoint == "best":
+            self.best.watch(self._trained, total, self.progress.epoch)
+        return Losses(total, parts)
+
+    @property
+    def _trained(self) -> nn.ModuleDict:
+        return nn.ModuleDict({"encoder": self.encoder, "branches": self.branches})
 
     def finish(self, batches: Callable[[], Iterator[Batch]]) -> None:
+        if self.config.checkpoint == "best":
+            self.best.restore(self._trained)
         fit_mappers(
             self.encoder,
             self.branches,
