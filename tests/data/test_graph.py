@@ -114,6 +114,17 @@ def test_a_graph_without_edges_has_its_loops() -> None:
     assert pairs(source.batch([0]).edge_index) == [(i, i) for i in range(4)]
 
 
+def test_the_induced_graph_knows_nothing_of_the_rest() -> None:
+    source = GraphSource("toy", EYE, EDGES, np.arange(4), train=np.array([1, 2, 3]))
+    alone = source.induced()
+    assert alone.x.tolist() == EYE[1:].tolist()
+    assert sorted(pairs(alone.edges)) == [(0, 1), (1, 0)]
+    assert alone.labels is not None
+    assert alone.labels.tolist() == [1, 2, 3]
+    with pytest.raises(DataError, match="no training split"):
+        alone.induced()
+
+
 def random_graph(n: int = 200, m: int = 1500, seed: int = 0) -> np.ndarray:
     return tidy_edges(np.random.default_rng(seed).integers(0, n, (2, m)), n)
 

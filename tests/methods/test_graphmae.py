@@ -251,7 +251,7 @@ def test_a_run_from_pretraining_to_evaluation(
     assert vectors.shape == (120, 16)
     assert np.array_equal(vectors, run.embed(source))
     rows = again.evaluate("knn", data=source)
-    assert rows["encoder"]["knn"] > 0.8
+    assert rows["encoder"]["knn"] > 0.7
 
 
 def test_graphs_of_a_set_train_too(tmp_path: Path) -> None:

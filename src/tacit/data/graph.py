@@ -138,6 +138,34 @@ class GraphSource(Source):
         rows = None if split == "all" else self._side(split)
         return super().split(split, test_share=test_share) if rows is None else self.subset(rows)
 
+    def induced(self, rows: np.ndarray | None = None) -> GraphSource:
+        """The graph of the samples at `rows` alone (the training split by default).
+
+        For the inductive setting: nodes outside are not there, and neither are their edges.
+
+        >>> three = np.array([[0, 1], [1, 2]])
+        >>> source = GraphSource("toy", np.eye(3, dtype=np.float32), three)
+        >>> source.induced(np.array([0, 1])).edges.tolist()
+        [[1, 0], [0, 1]]
+        """
+        rows = self.train_rows if rows is None else np.asarray(rows)
+        if rows is None:
+            raise DataError(f"{self.name} has no training split; say which rows.")
+        nodes = self._rows[rows]
+        position = np.full(self.x.shape[0], -1)
+        position[nodes] = np.arange(len(nodes))
+        edges = position[self.edges]
+        return GraphSource(
+            self.name,
+            self.x[nodes],
+            edges[:, (edges >= 0).all(0)],
+            None if self.labels is None else self.labels[rows],
+            class_names=self.class_names,
+            fanouts=self.fanouts,
+            undirected=False,
+            seed=self.seed,
+        )
+
     def whole(self) -> tuple[Tensor, Tensor]:
         """Features and edges (with self-loops) of the whole graph, shared between batches."""
         if self._whole is None:

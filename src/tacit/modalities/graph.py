@@ -15,6 +15,7 @@ from tacit.encoders.gnn import GNNEncoder, MoleculeEncoder, global_pool
 from tacit.encoders.named import build_named
 from tacit.errors import ConfigError, DataError
 from tacit.methods.generative._graphmae_presets import preset
+from tacit.methods.generative.graphmae_molecules import GraphMAEMolecules
 from tacit.modalities.base import Modality
 from tacit.recipe import Recipe
 from tacit.seeds import seed_of
@@ -44,8 +45,10 @@ class Graph(Modality):
     default_method: ClassVar[str] = "graphmae"
 
     def default_recipe(self, data: str) -> Recipe | None:
-        """GraphMAE's own configuration of a published data set."""
-        rest = data.partition(":")[2]
+        """GraphMAE's own configuration of a published data set; its other form for molecules."""
+        kind, _, rest = data.partition(":")
+        if kind == "molecules":
+            return GraphMAEMolecules.default_recipe()
         try:
             return preset(rest.partition("@")[0]).recipe("graphmae")
         except ConfigError:

@@ -65,6 +65,8 @@ def test_samples_are_seeds_or_graphs() -> None:
     assert torch.equal(pooled, global_pool(h, owner, "max", 3))
     with pytest.raises(ValueError, match="edge_index"):
         encoder(X)
+    with pytest.raises(ValueError, match="categories such as atom types"):
+        encoder(X.long(), RING)
 
 
 @pytest.mark.parametrize(

@@ -201,6 +201,11 @@ class GNNEncoder(Encoder):
     def hidden_states(self, x: Features, edge_index: Tensor | Adjacency) -> list[Tensor]:
         """The output (N, hidden) of every layer."""
         h: Features = as_features(x)
+        if isinstance(h, Tensor) and not h.is_floating_point():
+            raise ValueError(
+                f"features must be floating point, not {h.dtype}; categories such as atom types "
+                "need the encoder 'molecule', or one-hot columns"
+            )
         adjacency = Adjacency.build(edge_index, h.shape[0])
         states: list[Tensor] = []
         for conv, norm, act, residual in zip(
