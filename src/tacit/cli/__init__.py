@@ -37,6 +37,7 @@ VERBS = (
     "criteria",
     "export",
     "reproduce",
+    "doctor",
 )
 
 for verb in VERBS:
