@@ -105,6 +105,12 @@ def test_fourier_view_written_out() -> None:
         torch.testing.assert_close(value, expected)
 
 
+def test_gradients() -> None:
+    x = noise(2, 9).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: morlet_scalogram(x, 1.0, [1, 3, 20]), x)
+    assert torch.autograd.gradcheck(lambda x: fourier_view(x).abs(), x)
+
+
 def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     x = noise(5, 2, 40)
     whole = morlet_scalogram(x, 1.0)

@@ -33,7 +33,7 @@ class ScalogramEncoder(SeriesEncoder):
     Notes
     -----
     It reads scalograms (n, C, scales, T), or series (n, C, T), which it transforms itself
-    (`morlet_scalogram`; no gradient flows through the transform).
+    (`morlet_scalogram`).
 
     References
     ----------
