@@ -132,6 +132,19 @@ def test_since_is_the_first_bad_look() -> None:
     assert healths[-1].since_step == 60
 
 
+def test_embeddings_that_shrink_to_a_point_ring_whatever_their_directions() -> None:
+    g = torch.Generator().manual_seed(0)
+    z, alarm, factor = torch.randn(256, 32, generator=g), CollapseAlarm(), 1.0
+    states = []
+    for step in range(12):
+        states.append(alarm.update(step, online_criteria(factor * z)).state)
+        factor *= 0.1 if step > 3 else 1.0
+    # the standard deviation is below a thousandth of its peak from step 8 on, and 9 agrees
+    assert [state == "complete collapse" for state in states] == [False] * 9 + [True] * 3
+    still = CollapseAlarm()
+    assert all(not still.update(i, online_criteria(1e-4 * z)).collapsed for i in range(8))
+
+
 def test_one_bad_look_does_not_ring() -> None:
     trace = (64, [20.0] * 5 + [1.1] + [20.0] * 3, [0.9] * 5 + [0.0] + [0.9] * 3)
     assert not any(h.collapsed for h in follow(trace, CollapseAlarm()))

@@ -19,6 +19,7 @@ State: TypeAlias = Literal["healthy", "warming up", "dimensional collapse", "com
 # (no predictor, no covariance term, no batch normalisation), and leave room on both sides.
 CONSTANT_STD = 0.05  # spread of unit embeddings, as a share of 1 / sqrt(d), of constant outputs
 CONSTANT_RANK = 1.5
+VANISHED = 1e-6  # total variance, as a share of its peak: the embeddings shrank to a point
 USEFUL_WIDTH = 128  # wide projectors are healthy with a small share of their width
 HOPELESS = 0.06  # rank as a share of the useful width that is too low whatever came before
 SHRINKING = (0.25, 0.75, 0.8)  # share of the width; of the peak rank; of the peak spread
@@ -45,7 +46,8 @@ class CollapseAlarm:
     """Watches the online criteria of one run and says when the representation collapses.
 
     *Complete collapse*: every input gets nearly the same output (RankMe below 1.5, or the unit
-    embeddings' standard deviation below 5 % of ``1 / sqrt(d)``). *Dimensional collapse*: the
+    embeddings' standard deviation below 5 % of ``1 / sqrt(d)``, or a total variance that fell below
+    a millionth of its peak, while the directions may look well). *Dimensional collapse*: the
     embeddings still differ, but in few directions: the rank is far below the useful width
     ``min(d, 128)`` and below its own peak (or very low from the start), and does not recover; while
     such a rank is rising, the run is still warming up. A modest but stable rank is healthy, and so
@@ -78,7 +80,7 @@ class CollapseAlarm:
         ----------
         step : optimiser steps so far.
         criteria : floats or CriterionResults "rankme", "feature_std", "width" (the dictionary of
-            `online_criteria`), and optionally "loss".
+            `online_criteria`), and optionally "total_variance" and "loss".
         """
         memory = self._memory
         rank, std, width = (_number(criteria, key) for key in ("rankme", "feature_std", "width"))
@@ -89,7 +91,12 @@ class CollapseAlarm:
         if rank > memory.peak_rank:
             memory.peak_rank, memory.peak_step, memory.since_peak = rank, step, 0
         memory.peak_spread = max(memory.peak_spread, spread)
-        seen = _judge(rank, spread, width, memory)
+        variance = criteria.get("total_variance")
+        if variance is not None:
+            variance = _number(criteria, "total_variance")
+            memory.peak_variance = max(memory.peak_variance, variance)
+        vanished = variance is not None and variance < VANISHED * memory.peak_variance
+        seen: State = "complete collapse" if vanished else _judge(rank, spread, width, memory)
         memory.looks += 1
         memory.ranks = [*memory.ranks, rank][-RECENT:]
         memory.spreads = [*memory.spreads, spread][-RECENT:]
@@ -126,6 +133,7 @@ class _Memory:
     peak_step: int = 0
     since_peak: int = 0
     peak_spread: float = 0.0
+    peak_variance: float = 0.0
     ranks: list[float] = field(default_factory=list)
     spreads: list[float] = field(default_factory=list)
     lowest_loss: float = math.inf
