@@ -67,6 +67,8 @@ def test_limits():
     assert (eig[4:] > 0.03).all()
     eig = torch.linalg.eigvalsh(directpred_weight(deficient, eps=0.0))
     assert torch.allclose(eig[:4], torch.full((4,), 1e-4, dtype=torch.float64), atol=1e-12)
+    identity = directpred_weight(correlation(), eps=1e9)  # no predictor, up to the scale
+    assert torch.allclose(identity / 1e9, torch.eye(5, dtype=torch.float64), atol=1e-8)
     scaled = directcopy_weight(2 * correlation())
     assert not torch.allclose(scaled, directcopy_weight(correlation()))
 

@@ -52,11 +52,11 @@ class MLPHead(nn.Sequential):
     def __init__(
         self,
         dims: Sequence[int],
-        *,
         bn: bool = True,
         last_bn: bool = False,
         last_affine: bool | Literal["scale"] = True,
         bias: bool | Sequence[bool] | None = None,
+        *,
         hidden_affine: bool = True,
         init_std: float | None = None,
         activation: Literal["relu", "elu"] = "relu",
