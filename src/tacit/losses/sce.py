@@ -110,7 +110,9 @@ def linear_scaled_cosine_error(
     norm = square.index_add(0, row, target.values.square()).sqrt()
     _warn_zeros(norm)
     dot = (code * target.linear(weight.T)).sum(1)
-    length = ((code @ (weight.T @ weight)) * code).sum(1)
+    half = weight.detach().T @ weight
+    gram = 2 * half - half.detach()  # W^T W; its gradient is symmetric: one product is enough
+    length = ((code @ gram) * code).sum(1)
     if bias is not None:
         dot = dot + torch.zeros_like(dot).index_add(0, row, target.values * bias[column])
         length = length + 2 * (code @ (weight.T @ bias)) + bias.square().sum()

@@ -87,6 +87,24 @@ class Adjacency:
         column = self.target[permutation].to(self.index_dtype)
         return _pointer(self.out_degree, self.index_dtype), column, permutation
 
+    @cached_property
+    def _with_heads(self) -> dict[int, Adjacency]:
+        return {}
+
+    def with_heads(self, heads: int) -> Adjacency:
+        """K copies of the graph, node i of copy k as i K + k: one sparse product for all heads.
+
+        `order` of the result says which entry of a flattened (E, K) belongs to each of its edges.
+        """
+        if heads not in self._with_heads:
+            copies = torch.arange(heads, device=self.source.device)
+            target = (self.target[:, None] * heads + copies).flatten()
+            target, order = torch.sort(target, stable=True)
+            source = (self.source[:, None] * heads + copies).flatten()[order]
+            sizes = self.num_sources * heads, self.num_targets * heads
+            self._with_heads[heads] = Adjacency(source, target, *sizes, order)
+        return self._with_heads[heads]
+
     def restrict(self, rows: Tensor) -> Adjacency:
         """Only the edges into `rows` (n,); destination i of the result is node rows[i]."""
         lengths = self.in_degree[rows]
@@ -131,8 +149,14 @@ def weighted_sum(weight: Tensor, h: Tensor, adjacency: Adjacency) -> Tensor:
     [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
     """
     dtype = torch.float64 if h.dtype == torch.float64 else torch.float32
+    heads, width = h.shape[1:]
+    weight = weight.to(dtype).flatten()
+    if heads > 1:
+        adjacency = adjacency.with_heads(heads)
+        weight = weight[adjacency.order]
     with torch.autocast(h.device.type, enabled=False):
-        return _WeightedSum.apply(weight.to(dtype), h.to(dtype), adjacency)
+        out = _WeightedSum.apply(weight, h.to(dtype).reshape(-1, width), adjacency)
+    return out.view(-1, heads, width)
 
 
 def edge_softmax(score: Tensor, adjacency: Adjacency) -> Tensor:
@@ -152,12 +176,13 @@ def edge_softmax(score: Tensor, adjacency: Adjacency) -> Tensor:
 
 
 class _WeightedSum(torch.autograd.Function):
+    """The sparse matrix of the weights (E,) times h (num_sources, D)."""
+
     @staticmethod
     def forward(ctx: Any, weight: Tensor, h: Tensor, adjacency: Adjacency) -> Tensor:
         ctx.save_for_backward(weight, h)
         ctx.adjacency = adjacency
-        a = adjacency
-        return _product(a.pointer, a.column, weight, h, a.num_targets)
+        return _product(adjacency.pointer, adjacency.column, weight, h)
 
     @staticmethod
     @once_differentiable
@@ -169,7 +194,7 @@ class _WeightedSum(torch.autograd.Function):
             grad_weight = _edge_products(a, grad, h)
         if ctx.needs_input_grad[1]:
             pointer, column, permutation = a.transposed
-            grad_h = _product(pointer, column, weight[permutation], grad, a.num_sources)
+            grad_h = _product(pointer, column, weight[permutation], grad)
         return grad_weight, grad_h, None
 
 
@@ -189,31 +214,20 @@ def _matrix(pointer: Tensor, column: Tensor, values: Tensor, columns: int) -> Te
     return torch.sparse_csr_tensor(pointer, column, values, shape, check_invariants=False)
 
 
-def _product(pointer: Tensor, column: Tensor, weight: Tensor, h: Tensor, rows: int) -> Tensor:
-    """The sparse matrix of each head times its features."""
-    out = h.new_zeros(rows, *h.shape[1:])
-    if not column.numel() or not out.numel():
-        return out
+def _product(pointer: Tensor, column: Tensor, weight: Tensor, h: Tensor) -> Tensor:
+    """The CSR matrix (pointer, column, weight) times h."""
+    rows = len(pointer) - 1
+    if not column.numel() or not h.numel():
+        return h.new_zeros(rows, h.shape[1])
     if _fast(h):
-        for k in range(h.shape[1]):
-            matrix = _matrix(pointer, column, weight[:, k].contiguous(), h.shape[0])
-            out[:, k] = matrix @ h[:, k]
-        return out
+        return _matrix(pointer, column, weight, len(h)) @ h
     row = torch.repeat_interleave(torch.arange(rows, device=h.device), pointer.long().diff())
-    for k in range(h.shape[1]):  # a head at a time: E x D messages at most
-        out[:, k].index_add_(0, row, weight[:, k, None] * h[column, k])
-    return out
+    return h.new_zeros(rows, h.shape[1]).index_add_(0, row, weight[:, None] * h[column])
 
 
 def _edge_products(a: Adjacency, grad: Tensor, h: Tensor) -> Tensor:
-    """<grad_i, h_j> for every edge j -> i and head: (E, K)."""
-    out = h.new_zeros(a.source.numel(), h.shape[1])
-    for k in range(h.shape[1]):
-        if _fast(h) and out.numel() and h.numel():
-            zeros = h.new_zeros(a.source.numel())
-            pattern = _matrix(a.pointer, a.column, zeros, a.num_sources)
-            sampled = torch.sparse.sampled_addmm(pattern, grad[:, k], h[:, k].T, beta=0.0)
-            out[:, k] = sampled.values()
-        else:
-            out[:, k] = (grad[a.target, k] * h[a.source, k]).sum(-1)
-    return out
+    """<grad_i, h_j> for every edge j -> i: (E,)."""
+    if not (_fast(h) and a.source.numel() and h.numel()):
+        return (grad[a.target] * h[a.source]).sum(-1)
+    pattern = _matrix(a.pointer, a.column, h.new_zeros(a.source.numel()), a.num_sources)
+    return torch.sparse.sampled_addmm(pattern, grad.contiguous(), h.T, beta=0.0).values()

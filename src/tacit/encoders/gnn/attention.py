@@ -83,8 +83,9 @@ class GATConv(nn.Module):
             one = self.heads == 1
             out = F.linear(sums, w[0]) if one else torch.einsum("nki,kdi->nkd", sums, w)
         else:
-            h = project(x, self.weight).unflatten(1, (self.heads, self.out_dim))
-            source, target = ((h * a).sum(-1) for a in (self.attn_src, self.attn_dst))
+            both = project(x, torch.cat([self.weight, self._score_weights()]))
+            h = both[:, : -2 * self.heads].unflatten(1, (self.heads, self.out_dim))
+            source, target = both[:, -2 * self.heads :].chunk(2, dim=1)
             out = self._attend(source, target, h, adjacency, rows)
         out = out.flatten(1)
         if self.bias is not None:
@@ -102,12 +103,15 @@ class GATConv(nn.Module):
         return self._weighted_inputs(x, Adjacency.build(edge_index, x.shape[0]), rows)
 
     def _weighted_inputs(self, x: Tensor, adjacency: Adjacency, rows: Tensor | None) -> Tensor:
-        w = self.weight.unflatten(0, (self.heads, self.out_dim))
-        source, target = (  # a . (W h) = (W^T a) . h
-            x @ (w * a.transpose(0, 1).mT).sum(1).T for a in (self.attn_src, self.attn_dst)
-        )
+        source, target = F.linear(x, self._score_weights()).chunk(2, dim=1)
         h = x.unsqueeze(1).expand(-1, self.heads, -1)
         return self._attend(source, target, h, adjacency, rows)
+
+    def _score_weights(self) -> Tensor:
+        """(2 K, in_dim): a . (W h) = (W^T a) . h for every head, sources first."""
+        w = self.weight.unflatten(0, (self.heads, self.out_dim))
+        vectors = torch.cat([self.attn_src, self.attn_dst])  # (2, K, D)
+        return torch.einsum("skd,kdi->ski", vectors, w).flatten(0, 1)
 
     def _attend(
         self, source: Tensor, target: Tensor, h: Tensor, adjacency: Adjacency, rows: Tensor | None

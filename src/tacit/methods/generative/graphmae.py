@@ -87,6 +87,7 @@ class GraphMAE(Method):
         self.token = nn.Parameter(torch.zeros(encoder.in_dim))
         self.bridge = nn.Linear(layers * width, width, bias=False)
         self.graph_decoder = kind not in ("mlp", "linear")
+        self._kept: tuple[Tensor, int, Adjacency] | None = None
         self.decoder: nn.Module
         if kind == "mlp":
             self.decoder = nn.Sequential(
@@ -136,7 +137,7 @@ class GraphMAE(Method):
         x = as_features(x)
         n = x.shape[0]
         nodes = draw_masked_nodes(n, c.mask_rate, c.replace_rate, device=x.device)
-        full = Adjacency.build(edge_index, n)
+        full = self._adjacency(edge_index, n)
         seen = self._dropped(edge_index, n) if c.drop_edge_rate else full
         states = self.encoder.hidden_states(self._corrupted(x, nodes), seen)  # type: ignore[operator]
         h = torch.cat(states, dim=1) if c.concat_hidden else states[-1]
@@ -165,6 +166,13 @@ class GraphMAE(Method):
         if c.loss == "mse":
             return F.mse_loss(recon.to(target.dtype), target)
         return scaled_cosine_error(recon.to(target.dtype), target, alpha=c.alpha)
+
+    def _adjacency(self, edge_index: Tensor, n: int) -> Adjacency:
+        """The sorted edges, kept from step to step while they are the same tensor."""
+        version = edge_index._version
+        if self._kept is None or self._kept[0] is not edge_index or self._kept[1] != version:
+            self._kept = (edge_index, version, Adjacency.build(edge_index, n))
+        return self._kept[2]
 
     def _corrupted(self, x: Features, nodes: MaskedNodes) -> Features:
         """Token and noise nodes shown as such."""
