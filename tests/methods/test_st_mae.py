@@ -184,6 +184,12 @@ def test_default_gap_is_the_next_window() -> None:
     net(fc[:, :3], adj[:, :3])
 
 
+def test_a_gru_that_reads_what_is_hidden_is_warned_of() -> None:
+    with pytest.warns(RuntimeWarning, match="reads the series of hidden regions"):
+        model(input="onehot_gru")
+
+
+@pytest.mark.filterwarnings("ignore:the GRU of input")
 @pytest.mark.parametrize("input", ["profile", "onehot_gru"])
 @pytest.mark.parametrize("node_loss", ["mse", "sce"])
 def test_every_weight_is_trained(input: str, node_loss: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -67,6 +68,10 @@ class STMaskedAutoencoder(nn.Module):
     The paper's full text and code were not available: losses and decoders are reconstructed from
     memory of it, and masking, targets and gaps are our specification.
 
+    The targets are correlation profiles, so the encoder should read profiles too. An encoder with
+    input "onehot_gru" is taken with a warning: its GRU has read the series of masked regions and,
+    for t_b, of window t.
+
     References
     ----------
     Choi, Keum, Yun, Kim, Lee, A Generative Self-Supervised Framework using Functional Connectivity
@@ -102,6 +107,13 @@ class STMaskedAutoencoder(nn.Module):
             )
         if min_gap is not None and min_gap < 1:
             raise ConfigError(f"min_gap must be at least 1, got {min_gap}.")
+        if encoder.input == "onehot_gru":
+            warnings.warn(
+                "the GRU of input='onehot_gru' reads the series of hidden regions and windows, so "
+                "that reconstruction can copy them; input='profile' hides them",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         d, n = encoder.dim, encoder.n_rois
         self.encoder = encoder
         self.node_ratio, self.edge_ratio = node_ratio, edge_ratio
