@@ -47,7 +47,7 @@ def place(name: str, value: Any, method_fields: list[str]) -> dict[str, Any]:
         return {outer: {inner: value}}
     if name in Recipe.model_fields:
         return {name: value}
-    known = [*method_fields, *SHORT, *Recipe.model_fields]
+    known = [*method_fields, *SHORT, *Recipe.model_fields, "effective_batch"]
     known += [f"optimizer.{field}" for field in OptimizerConfig.model_fields]
     raise ConfigError(
         f"There is no option '{name}'.{did_you_mean(name, known)} Options of the method: "
@@ -104,6 +104,17 @@ def build_recipe(
         recipe = recipe.changed(dict.fromkeys(limits))
     recipe = recipe.changed({"method": name, "data": data, "modality": kind.name})
     for name, value in values.items():
-        if value is not None:
+        if value is not None and name != "effective_batch":
             recipe = recipe.changed(place(name, value, list(cls.Config.model_fields)))
-    return recipe
+    effective = values.get("effective_batch")
+    return recipe if effective is None else _effective(recipe, effective)
+
+
+def _effective(recipe: Recipe, size: int) -> Recipe:
+    """The loss sees `size` samples at once, the encoder `batch_size` of them at a time."""
+    if recipe.batch_size is None or size < recipe.batch_size:
+        raise ConfigError(
+            f"effective_batch {size} is smaller than the batch of {recipe.batch_size} that the "
+            "encoder reads at a time; raise it, or set batch_size alone."
+        )
+    return recipe.changed({"batch_size": size, "forward_batch": recipe.batch_size})

@@ -96,6 +96,9 @@ class Recipe(_Strict):
     batch_size: int | None = Field(
         256, ge=1, description="samples per optimiser step and process; null: all at once"
     )
+    forward_batch: int | None = Field(
+        None, ge=1, description="samples the encoder reads at a time (gradient caching); null: all"
+    )
     accumulate: int = Field(1, ge=1, description="micro-batches an optimiser step is made of")
     epochs: float | None = Field(None, gt=0)
     steps: int | None = Field(None, ge=1)

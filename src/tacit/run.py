@@ -15,6 +15,7 @@ from tacit.data import Source, open_source
 from tacit.data.base import Split
 from tacit.embedding import embed_all
 from tacit.encoders import Encoder, load_encoder
+from tacit.encoders.chunked import plain
 from tacit.errors import DataError, TacitError
 from tacit.evaluation import evaluate_embeddings
 from tacit.modalities import Modality, modality
@@ -142,7 +143,7 @@ class Run:
         if baselines:
             if self._own is None:
                 cls = METHODS.get(self.recipe.method)
-                untrained = build_method(cls, self.recipe, self.input_spec).encoder
+                untrained = plain(build_method(cls, self.recipe, self.input_spec).encoder)
                 rows["untrained"] = self._protocols(untrained, (train, test), where, labels, names)
             raw = [self.modality.raw_features(s, p) for s, p in zip((train, test), where)]
             rows["raw"] = _evaluate(raw[0], raw[1], labels, names)

@@ -43,10 +43,13 @@ def pretrain(
     ),
     data: str = typer.Argument(
         None,
-        help="photos | digits | cifar10[:PATH] | images:DIR | parquet:FILE | npz:FILE | hf:NAME",
+        help="photos | digits | cifar10[:PATH] | images:DIR | parquet:FILE | npz:FILE | hf:NAME | "
+        "ucr:NAME | csv:FILE | edf:FILE | planetoid:NAME@DIR | graph:FILE | tu:NAME | fmri:PATH",
     ),
     encoder: str = typer.Option(
-        None, help="small | resnet18/34/50 | vit_ti/s/b | timm:NAME | hf:NAME | monai:NAME"
+        None,
+        help="Images: small | resnet18/34/50 | vit_ti/s/b | timm:NAME | hf:NAME | monai:NAME; "
+        "series: resnet1d | tcn | transformer | mamba ...; graphs: gat | gcn | gin | sage.",
     ),
     epochs: float = typer.Option(None, help="Passes over the data."),
     steps: int = typer.Option(None, help="Optimiser steps."),
@@ -54,6 +57,11 @@ def pretrain(
         None, help="Stop after this time, with the schedule fitted to it: 90s, 10m, 1h30m."
     ),
     batch_size: int = typer.Option(None, help="Samples per optimiser step."),
+    effective_batch: int = typer.Option(
+        None,
+        help="Samples that the loss sees at once; the encoder reads --batch-size at a time "
+        "(gradient caching: memory of the small batch, gradient of the large one).",
+    ),
     accumulate: int = typer.Option(None, help="Micro-batches per optimiser step."),
     image_size: int = typer.Option(None, help="Side in pixels that images are decoded to."),
     views: str = typer.Option(
@@ -101,6 +109,7 @@ def pretrain(
         "steps": steps,
         "max_time": max_time,
         "batch_size": batch_size,
+        "effective_batch": effective_batch,
         "accumulate": accumulate,
         "image_size": image_size,
         "views": views,

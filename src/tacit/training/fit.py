@@ -20,6 +20,7 @@ from tacit import distributed
 from tacit.data import Source
 from tacit.embedding import fast_weights
 from tacit.encoders import save_encoder
+from tacit.encoders.chunked import ChunkedEncoder, plain
 from tacit.errors import MissingExtraError, TacitError
 from tacit.methods.base import Batch, Method
 from tacit.modalities import modality
@@ -86,6 +87,8 @@ def build_method(
     network = modality(recipe.modality).build_encoder(
         recipe.encoder if encoder is None else encoder, spec, recipe.encoder_options
     )
+    if recipe.forward_batch is not None:
+        network = ChunkedEncoder(network, recipe.forward_batch)
     built = method(network, resolve_options(method, recipe.options, recipe.method))
     fast_weights(built)
     return built
@@ -225,7 +228,7 @@ def _fit(
             _finish(module, stream)
         name = recipe.encoder if encoder is None else "custom"
         about = {"name": name, "options": recipe.encoder_options, "modality": recipe.modality}
-        save_encoder(module.method.encoder, folder.path, spec={**about, **spec})
+        save_encoder(plain(module.method.encoder), folder.path, spec={**about, **spec})
         folder.set_status(
             state,
             step=trainer.global_step,
