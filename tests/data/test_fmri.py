@@ -11,7 +11,8 @@ import scipy.io
 import scipy.signal
 
 from tacit.data import open_source
-from tacit.data.fmri import FMRISource, preprocess
+from tacit.data.fmri import FMRISource
+from tacit.data.fmri_preprocess import preprocess
 from tacit.errors import ConfigError, DataError, MissingExtraError
 
 

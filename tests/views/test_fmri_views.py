@@ -11,7 +11,8 @@ from torch import Tensor
 
 from tacit.errors import ConfigError, DataError
 from tacit.views import mask_nodes_edges, sliding_fc, sparsify_fc
-from tacit.views.fmri import draw_triples, non_overlapping_gap, window_fc, window_starts
+from tacit.views.fmri import window_fc, window_starts
+from tacit.views.fmri_masks import draw_triples, non_overlapping_gap
 
 
 def series(batch: int = 2, time: int = 60, rois: int = 6, seed: int = 0) -> Tensor:

@@ -18,7 +18,8 @@ from tacit.evaluation import linear_probe
 from tacit.methods.generative import Windows
 from tacit.methods.generative.st_mae import STMAE
 from tacit.recipe import OptimizerConfig, ScheduleConfig
-from tacit.views.fmri import draw_triples, sliding_fc, sparsify_fc
+from tacit.views.fmri import sliding_fc, sparsify_fc
+from tacit.views.fmri_masks import draw_triples
 
 WINDOW, STRIDE = 40, 8
 TRAIN = 12  # of 17 subjects

@@ -6,18 +6,19 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tacit.data.base import Source
-from tacit.data.fmri_files import Recordings, read_recordings
+from tacit.data.fmri_files import read_recordings
+from tacit.data.fmri_preprocess import Detrend, check_series, preprocess
+from tacit.data.fmri_recordings import Recordings
 from tacit.data.spec import OpenOptions
-from tacit.errors import ConfigError, DataError, did_you_mean
+from tacit.errors import DataError, did_you_mean
 
-Detrend = Literal["none", "constant", "linear", "quadratic"]
 LEAST_POINTS = 10
 
 
@@ -106,44 +107,6 @@ class FMRISource(Source):
         return torch.from_numpy(self._values[rows])
 
 
-def preprocess(
-    series: np.ndarray, *, detrend: Detrend = "quadratic", zscore: bool = True
-) -> np.ndarray:
-    """Remove a polynomial trend from every series, then scale it to unit variance.
-
-    Drifts of the scanner are common to all regions: left in, they are what correlation measures.
-
-    Parameters
-    ----------
-    series : (..., T), none of them constant.
-    detrend : "none", "constant", "linear" or "quadratic" (least squares).
-    zscore : divide by the standard deviation (n - 1).
-
-    Returns
-    -------
-    float64 (..., T)
-
-    >>> t = np.arange(6.0)
-    >>> bool(np.allclose(preprocess(t**2 - 3 * t, zscore=False), 0))
-    True
-    """
-    if detrend not in get_args(Detrend):
-        raise ConfigError(
-            f"detrend must be one of {', '.join(get_args(Detrend))}, not {detrend!r}."
-            f"{did_you_mean(str(detrend), get_args(Detrend))}"
-        )
-    values = np.asarray(series, np.float64)
-    order = get_args(Detrend).index(detrend)  # number of polynomial terms
-    if order:
-        basis = np.linalg.qr(np.vander(np.linspace(-1, 1, values.shape[-1]), order))[0]
-        # a level of thousands would cost digits: take it away first
-        values = values - values.mean(-1, keepdims=True)
-        values = values - (values @ basis) @ basis.T
-    if zscore:
-        values = values / values.std(-1, ddof=1, keepdims=True)
-    return values
-
-
 def _stack(series: np.ndarray | Sequence[np.ndarray], name: str, length: int | None) -> np.ndarray:
     """(N, regions, T) float64, or a DataError that names what differs."""
     arrays = [np.asarray(one) for one in series]
@@ -173,26 +136,6 @@ def _stack(series: np.ndarray | Sequence[np.ndarray], name: str, length: int | N
                 f"first points of all with length={min(points)}, or leave short ones out."
             )
     return np.stack([one[:, :wanted] for one in arrays]).astype(np.float64)
-
-
-def check_series(series: np.ndarray, name: str, region_names: list[str] | None = None) -> None:
-    """Refuse missing values and regions that never vary in a recording.
-
-    Raises
-    ------
-    DataError : with the first such recording and region, and how many there are.
-    """
-    finite = np.isfinite(series).all(-1)
-    constant = finite & (series.max(-1) == series.min(-1))
-    for bad, what in ((~finite, "NaN or infinite values"), (constant, "a constant series")):
-        if bad.any():
-            recording, region = np.argwhere(bad)[0].tolist()
-            called = f" ({region_names[region]})" if region_names else ""
-            raise DataError(
-                f"{name}: recording {recording}, region {region}{called} has {what} "
-                f"({int(bad.sum())} of {bad.size} series in all). Its correlation is undefined: "
-                "leave out the region everywhere, or the recording."
-            )
 
 
 def _fingerprint(values: np.ndarray, labels: np.ndarray | None) -> str:

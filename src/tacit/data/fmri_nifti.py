@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from tacit.data.fmri_files import Recordings, subject_of
+from tacit.data.fmri_recordings import Recordings, subject_of
 from tacit.errors import DataError, MissingExtraError
 
 SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}

@@ -16,15 +16,8 @@ from tacit.views.config import ViewsConfig
 from tacit.views.crop import resample, sample_boxes
 from tacit.views.draws import Geometry
 from tacit.views.eval_view import EvalView
-from tacit.views.fmri import (
-    draw_triples,
-    mask_nodes_edges,
-    non_overlapping_gap,
-    sliding_fc,
-    sparsify_fc,
-    window_fc,
-    window_starts,
-)
+from tacit.views.fmri import sliding_fc, sparsify_fc, window_fc, window_starts
+from tacit.views.fmri_masks import draw_triples, mask_nodes_edges, non_overlapping_gap
 from tacit.views.mixing import mixup_views
 from tacit.views.multi import MultiViewTransform
 from tacit.views.presets import PRESETS, build_views

@@ -12,7 +12,7 @@ from tacit.encoders.fmri.gin import GINEncoder
 from tacit.encoders.heads import MLPHead
 from tacit.errors import ConfigError
 from tacit.losses.fmri import balanced_edge_bce, edge_logits, masked_profile_loss
-from tacit.views.fmri import FCMasks, check_ratios, draw_triples, mask_nodes_edges
+from tacit.views.fmri_masks import FCMasks, check_ratios, draw_triples, mask_nodes_edges
 
 
 class Windows(NamedTuple):

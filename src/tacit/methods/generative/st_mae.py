@@ -15,7 +15,7 @@ from tacit.methods.base import Batch, Losses, Method, Paper
 from tacit.methods.generative._masked_autoencoder import STMaskedAutoencoder, Windows
 from tacit.parts import SharedGenerator
 from tacit.recipe import OptimizerConfig, Recipe, ScheduleConfig
-from tacit.views.fmri import draw_triples, non_overlapping_gap
+from tacit.views.fmri_masks import draw_triples, non_overlapping_gap
 
 
 class STMAE(Method):
