@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from tacit.views import resample, sample_boxes
+from tacit.views.crop import resample_each
 
 BOXES = torch.tensor(
     [[0, 0, 41, 53], [3, 7, 20, 11], [30, 2, 5, 51], [12, 40, 29, 13], [8, 8, 1, 1]]
@@ -47,6 +48,21 @@ def test_equals_pillow_crop_then_resize_up_to_its_rounding(mode: str) -> None:
         reference = np.asarray(crop.resize((24, 24), Image.Resampling[mode.upper()]))
         difference = np.abs(out.permute(1, 2, 0).numpy() * 255 - reference)
         assert difference.max() < 1.51  # two roundings to 8 bits, one an axis
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_one_after_the_other_equals_all_at_once(mode: str, channels: int) -> None:
+    raw = images(len(BOXES)).repeat(1, 2, 1, 1)[:, :channels] // 2 + 64
+    flips = {"hflip": torch.arange(5) % 2 == 0, "vflip": torch.arange(5) > 2}
+    for size in (2, 24, 64):
+        wanted = resample(raw / 255, BOXES, size, interpolation=mode, **flips)
+        exact = resample_each(raw / 255, BOXES, size, interpolation=mode, **flips)
+        torch.testing.assert_close(exact, wanted, atol=1e-5, rtol=0)
+        rounded = resample_each(raw, BOXES, size, interpolation=mode, **flips)
+        assert rounded.dtype == torch.float32
+        assert rounded.is_contiguous()
+        assert (rounded - wanted).abs().max() < 1.51 / 255  # two roundings to 8 bits, one an axis
 
 
 def test_one_image_alone_equals_the_image_in_a_batch() -> None:

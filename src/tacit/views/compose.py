@@ -13,7 +13,7 @@ from tacit.errors import ConfigError
 from tacit.views.blur import gaussian_blur
 from tacit.views.colour import LUMA, apply_jitter, greyscale, mix_channels, plan_jitter, solarise
 from tacit.views.config import ViewsConfig
-from tacit.views.crop import apply_resample, plan_resample
+from tacit.views.crop import apply_resample, plan_resample, resample_each
 from tacit.views.draws import Draws, Geometry, draw, draw_orders
 from tacit.views.eval_view import EvalView, check_images, normalisation
 
@@ -58,40 +58,43 @@ class View(nn.Module):
         # Within a chunk the samples to jitter come first, so that the jitter works on a slice.
         chunks = torch.arange(n, device=generator.device) // step
         order = torch.argsort(2 * chunks + (~draws.jitter), stable=True)
-        back = torch.argsort(order) - chunks * step
         geometry, draws = draws.geometry, draws.take(order)
         jittered = draws.jitter.tolist()
-        order, back = order.to(device), back.to(device)
+        order = order.to(device)
         kind = images.dtype if images.is_floating_point() else torch.float32
-        plan = plan_resample(
-            draws.boxes.to(device, kind),
-            height,
-            width,
-            config.size,
-            hflip=draws.hflip.to(device),
-            vflip=draws.vflip.to(device),
-        )
+        # Large views. (The library's 8-bit kernel fails where the output is one pixel.)
+        one_by_one = device.type == "cpu" and step <= 4 and config.size > 1
+        hflip, vflip = draws.hflip.to(device), draws.vflip.to(device)
+        boxes = draws.boxes.to(device)
+        if not one_by_one:
+            plan = plan_resample(
+                boxes.to(kind), height, width, config.size, hflip=hflip, vflip=vflip
+            )
         jitter = plan_jitter(draws.factors.to(device, kind))
         orders = draw_orders(-(-n // step), generator)
-        views = []
+        views = images.new_empty(n, self.channels, config.size, config.size, dtype=kind)
         for start, names in zip(range(0, n, step), orders):
             part = slice(start, start + step)
-            # One image is cut exactly; the boxes of many together cover nearly everything.
-            narrow = device.type == "cpu" and step <= 4
-            x = apply_resample(
-                images.index_select(0, order[part]),
-                plan.take(part),
-                window=_window(draws.boxes[part]) if narrow else None,
-                interpolation=config.interpolation,
-            )
+            raw = images.index_select(0, order[part])
+            if one_by_one:
+                x = resample_each(
+                    raw,
+                    boxes[part],
+                    config.size,
+                    hflip=hflip[part],
+                    vflip=vflip[part],
+                    interpolation=config.interpolation,
+                )
+            else:
+                x = apply_resample(raw, plan.take(part), interpolation=config.interpolation)
             if config.turn:
                 x = _on(x, draws.transpose[part], lambda some: some.mT)
             if count := sum(jittered[part]):
                 names = [name for name in names if getattr(config, name)]
                 head = apply_jitter(x[:count], jitter.take(slice(start, start + count)), names)
                 x = head if count == len(x) else torch.cat([head, x[count:]])
-            views.append(self._finish(x, draws, part).index_select(0, back[part]))
-        return torch.cat(views), geometry
+            views.index_copy_(0, order[part], self._finish(x, draws, part))
+        return views, geometry
 
     def _finish(self, x: Tensor, draws: Draws, part: slice) -> Tensor:
         """Greyscale, blur, solarise, normalise."""
@@ -213,13 +216,6 @@ def _on(x: Tensor, chosen: Tensor, op: Callable[[Tensor], Tensor]) -> Tensor:
         return op(x)
     index = index.to(x.device)
     return x.index_copy(0, index, op(x.index_select(0, index)))
-
-
-def _window(boxes: Tensor) -> tuple[int, int, int, int]:
-    """The smallest rectangle (top, left, bottom, right) around all boxes."""
-    top, left = boxes[:, :2].amin(0).tolist()
-    bottom, right = (boxes[:, :2] + boxes[:, 2:]).amax(0).tolist()
-    return top, left, bottom, right
 
 
 def _check_colour(config: ViewsConfig, channels: int) -> None:
