@@ -119,7 +119,16 @@ def test_labels_of_windows_are_those_of_most_samples() -> None:
     label = np.array([0, 0, 0, 1, 1, 1, -1, -1, -1, 2])
     source = assemble("x", [Recording(RNG.normal(size=(1, 10)), "r", label)], options(window="5"))
     assert source.labels.tolist() == [0, -1]
+    assert source.groups.tolist() == [0, 5]
     assert majority(np.array([3, 1, 1, 3])) == 1
+
+
+def test_one_recording_is_split_in_time() -> None:
+    source = assemble("x", recordings(1000), SeriesOptions(window="10"))
+    assert source.groups.tolist() == sorted(list(range(10)) * 10)
+    train, test = source.split("train"), source.split("test")
+    assert (len(train), len(test)) == (80, 20)
+    assert not set(train.groups) & set(test.groups)
 
 
 def options(**values: str) -> SeriesOptions:

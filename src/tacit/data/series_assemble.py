@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 
 from tacit.data.series import SeriesSource, constant_rows
 from tacit.data.series_options import Missing, SeriesOptions, samples
 from tacit.errors import DataError
+
+BLOCKS = 10  # of a lone recording
 
 
 @dataclass
@@ -50,6 +53,9 @@ def assemble(
     labelled: bool = True,
 ) -> SeriesSource:
     """Recordings -> one source: rate, missing values, windows, lengths, constant series.
+
+    Windows have their recording's group; of a single recording, ten consecutive blocks are the
+    groups, so that a split divides time and not neighbours.
 
     Parameters
     ----------
@@ -92,6 +98,8 @@ def assemble(
     windowed = options.window is not None
     onsets = np.array(cut.onsets, float) / (to or 1)
     groups = np.array(cut.groups)
+    if windowed and len(set(cut.groups)) == 1:
+        groups = np.arange(len(groups)) * BLOCKS // len(groups)
     grouped = windowed or any(r.group is not None for r in recordings)
     return SeriesSource(
         name,
@@ -132,12 +140,22 @@ def resampled(recording: Recording, rate: float, to: float) -> Recording:
     ratio = Fraction(to / rate).limit_denominator(10_000)
     up, down = ratio.numerator, ratio.denominator
     # "line" takes away the line between both ends, so that an offset makes no edge
-    values = resample_poly(interpolate_missing(recording), up, down, axis=1, padtype="line")
+    known, taps = interpolate_missing(recording), _low_pass(max(up, down))
+    values = resample_poly(known, up, down, axis=1, padtype="line", window=taps)
     label = recording.label
     if isinstance(label, np.ndarray):
         index = np.arange(values.shape[1]) * down // up
         label = label[index.clip(0, len(label) - 1)]
     return replace(recording, values=values, label=label)
+
+
+@lru_cache(maxsize=8)
+def _low_pass(rate: int) -> np.ndarray:
+    """The filter that `resample_poly` designs; once for all recordings, as it can be long."""
+    from scipy.signal import firwin
+
+    taps: np.ndarray = firwin(20 * rate + 1, 1 / rate, window=("kaiser", 5.0))
+    return taps
 
 
 def interpolate_missing(recording: Recording) -> np.ndarray:
