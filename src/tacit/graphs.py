@@ -7,6 +7,7 @@
 """
 
 from tacit.methods.predictive._tasks import (
+    TASKS,
     AttributeMask,
     ContextLabel,
     CorrectedLabel,
@@ -19,16 +20,21 @@ from tacit.methods.predictive._tasks import (
     PairwiseDistance,
     PretextTask,
     Trained,
+    build_task,
     context_distribution,
     iterative_classification,
     label_propagation,
     partition,
     plain_gcn,
     prototype_label_correction,
+    published_lambda,
+    published_options,
+    task_options,
     train_with_pretext,
 )
 
 __all__ = [
+    "TASKS",
     "AttributeMask",
     "ContextLabel",
     "CorrectedLabel",
@@ -41,11 +47,15 @@ __all__ = [
     "PairwiseDistance",
     "PretextTask",
     "Trained",
+    "build_task",
     "context_distribution",
     "iterative_classification",
     "label_propagation",
     "partition",
     "plain_gcn",
     "prototype_label_correction",
+    "published_lambda",
+    "published_options",
+    "task_options",
     "train_with_pretext",
 ]
