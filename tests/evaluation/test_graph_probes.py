@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from tacit.data.graph import GraphSetSource
 from tacit.encoders.gnn import GNNEncoder
+from tacit.evaluation import evaluate_embeddings
 from tacit.evaluation.graph_finetune import finetune_graphs, mean_auc, scaffold_split
-from tacit.evaluation.graph_probes import linear_probe, svm_probe
+from tacit.evaluation.graph_probes import linear_probe, svm_accuracy, svm_probe
 
 
 def clouds(n: int = 90, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -87,6 +88,16 @@ def test_svm_probe_over_folds() -> None:
     assert svm_probe(noise, y, folds=4)[0] < 0.55
     with pytest.raises(ValueError, match="rarest class has 40"):
         svm_probe(z, y, folds=50)
+
+
+def test_svm_is_a_protocol_of_its_own() -> None:
+    z, y = clouds(120)
+    result = evaluate_embeddings(z[:60], y[:60], z[60:], y[60:], ["svm"])
+    assert result == {"svm": {"accuracy": svm_accuracy(z[:60], y[:60], z[60:], y[60:])}}
+    assert result["svm"]["accuracy"] > 0.75
+    assert "svm" not in evaluate_embeddings(z[:60], y[:60], z[60:], y[60:])
+    with pytest.raises(ValueError, match="one training row"):
+        svm_accuracy(z[:4], y[:4], z, y)
 
 
 def test_auc_leaves_out_unknown_targets_and_single_classes() -> None:

@@ -4,6 +4,7 @@ from .criteria import CriterionResult, criteria, online_criteria
 from .few_shot import FewShotResult, few_shot_probe
 from .fine_tune_fc import FineTuned, fine_tune_fc
 from .frozen import FrozenProbe, frozen_linear_probe, regression_scores
+from .graph_probes import NodeProbe, svm_probe
 from .health import CollapseAlarm, Health, diagnose
 from .knn import Neighbors, cosine_neighbors, knn_accuracy, knn_classify
 from .lidar import lidar
@@ -36,6 +37,7 @@ __all__ = [
     "FrozenProbe",
     "Health",
     "Neighbors",
+    "NodeProbe",
     "ProbeResult",
     "Selection",
     "SelectionReport",
@@ -72,6 +74,7 @@ __all__ = [
     "self_cluster",
     "spectral_entropy",
     "stable_rank",
+    "svm_probe",
     "two_nn_dimension",
     "uniformity",
     "wasserstein_uniformity",

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Num
 from torch import Tensor, nn
 
-from .inputs import check_finite
+from .inputs import Labels, OtherLabels, OtherRows, Rows, check_finite
 
 
 class NodeProbe(NamedTuple):
@@ -135,8 +135,7 @@ def svm_probe(
     >>> svm_probe(np.eye(2)[y], y, folds=4)
     (1.0, 0.0)
     """
-    from sklearn.model_selection import GridSearchCV, StratifiedKFold
-    from sklearn.svm import SVC
+    from sklearn.model_selection import StratifiedKFold
 
     check_finite(z, "z")
     x, labels = np.asarray(z), np.asarray(y)
@@ -145,13 +144,43 @@ def svm_probe(
         raise ValueError(
             f"the rarest class has {rarest} graphs, fewer than {folds} folds; use folds={rarest}"
         )
-    scores = []
-    for train, test in StratifiedKFold(folds, shuffle=True, random_state=0).split(x, labels):
-        grid = {"C": [1e-3, 1e-2, 1e-1, 1, 10]}
-        search = GridSearchCV(SVC(random_state=42), grid, cv=inner_folds)
-        search.fit(x[train], labels[train])
-        scores.append(float((search.predict(x[test]) == labels[test]).mean()))
+    scores = [
+        svm_accuracy(x[train], labels[train], x[test], labels[test], inner_folds=inner_folds)
+        for train, test in StratifiedKFold(folds, shuffle=True, random_state=0).split(x, labels)
+    ]
     return float(np.mean(scores)), float(np.std(scores))
+
+
+def svm_accuracy(
+    train_x: Rows,
+    train_y: Labels,
+    test_x: OtherRows,
+    test_y: OtherLabels,
+    *,
+    inner_folds: int = 5,
+) -> float:
+    """Test accuracy of the SVM of `svm_probe`, fitted once on the training rows.
+
+    A class with fewer rows than `inner_folds` lowers the number of inner folds, to 2 at least.
+
+    Raises
+    ------
+    ValueError : a class with one row only.
+
+    >>> y = np.arange(20) % 2
+    >>> svm_accuracy(np.eye(2)[y], y, np.eye(2), np.arange(2))
+    1.0
+    """
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.svm import SVC
+
+    rarest = int(np.unique(np.asarray(train_y), return_counts=True)[1].min())
+    if rarest < 2:
+        raise ValueError("a class has one training row: the SVM's inner folds need two")
+    grid = {"C": [1e-3, 1e-2, 1e-1, 1, 10]}
+    search = GridSearchCV(SVC(random_state=42), grid, cv=min(inner_folds, rarest))
+    search.fit(np.asarray(train_x), np.asarray(train_y))
+    return float((search.predict(np.asarray(test_x)) == np.asarray(test_y)).mean())
 
 
 def _positions(mask: Tensor | np.ndarray, n: int, name: str) -> Tensor:

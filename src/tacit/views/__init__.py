@@ -18,6 +18,7 @@ from tacit.views.draws import Geometry
 from tacit.views.eval_view import EvalView
 from tacit.views.fmri import sliding_fc, sparsify_fc, window_fc, window_starts
 from tacit.views.fmri_masks import draw_triples, mask_nodes_edges, non_overlapping_gap
+from tacit.views.graph import draw_masked_nodes, drop_edges, mask_node_features
 from tacit.views.mixing import mixup_views
 from tacit.views.multi import MultiViewTransform
 from tacit.views.presets import PRESETS, build_views
@@ -49,11 +50,14 @@ __all__ = [
     "build_series_views",
     "build_views",
     "colour_jitter",
+    "draw_masked_nodes",
     "draw_triples",
+    "drop_edges",
     "fourier_view",
     "gaussian_blur",
     "greyscale",
     "luma",
+    "mask_node_features",
     "mask_nodes_edges",
     "mixup_views",
     "morlet_scalogram",

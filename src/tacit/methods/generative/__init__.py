@@ -5,5 +5,7 @@ from tacit.methods.generative._masked_autoencoder import (
     STMaskedAutoencoder,
     Windows,
 )
+from tacit.methods.generative.graphmae import GraphMAE
+from tacit.methods.generative.graphmae_molecules import GraphMAEMolecules
 
-__all__ = ["Reconstruction", "STMaskedAutoencoder", "Windows"]
+__all__ = ["GraphMAE", "GraphMAEMolecules", "Reconstruction", "STMaskedAutoencoder", "Windows"]
