@@ -39,6 +39,7 @@ class _Cut:
     labels: list[int] = field(default_factory=list)
     groups: list[int] = field(default_factory=list)
     onsets: list[int] = field(default_factory=list)
+    recordings: list[int] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -107,6 +108,7 @@ def assemble(
         rate=to,
         channel_names=channel_names,
         onsets=onsets[keep] if windowed else None,
+        recordings=np.array(cut.recordings)[keep] if windowed else None,
         labels=np.array(cut.labels, np.int64)[keep] if labelled else None,
         class_names=class_names if labelled else None,
         groups=groups[keep] if grouped else None,
@@ -213,6 +215,7 @@ def _cut(
         out.labels.append(majority(label[part]) if isinstance(label, np.ndarray) else label)
         out.groups.append(group)
         out.onsets.append(start)
+        out.recordings.append(number)
 
 
 def majority(labels: np.ndarray) -> int:

@@ -42,6 +42,7 @@ SPECS: dict[str, str] = {
     "ucr": "tacit.data.ucr:open_ucr",
     "csv": "tacit.data.series_csv:open_csv",
     "edf": "tacit.data.edf:open_edf",
+    "txt": "tacit.data.series_text:open_text",
     "ppg-ieee": "tacit.data.ppg:open_ppg_ieee",
     "fmri": "tacit.data.fmri:open_fmri",
 }
@@ -51,6 +52,7 @@ SPEC_MODALITY: dict[str, str] = {
     "ucr": "series",
     "csv": "series",
     "edf": "series",
+    "txt": "series",
     "ppg-ieee": "series",
     "planetoid": "graph",
     "graph": "graph",

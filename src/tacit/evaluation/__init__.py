@@ -2,10 +2,17 @@
 
 from .criteria import CriterionResult, criteria, online_criteria
 from .few_shot import FewShotResult, few_shot_probe
+from .fine_tune import (
+    fit_epoch_classifier,
+    fit_temporal_context,
+    predict_epochs,
+    recording_positions,
+)
 from .fine_tune_fc import FineTuned, fine_tune_fc
 from .frozen import FrozenProbe, frozen_linear_probe, regression_scores
 from .graph_probes import NodeProbe, svm_probe
 from .health import CollapseAlarm, Health, diagnose
+from .hypnogram import plot_hypnogram
 from .knn import Neighbors, cosine_neighbors, knn_accuracy, knn_classify
 from .lidar import lidar
 from .linear import linear_probe
@@ -26,10 +33,13 @@ from .retrieval import retrieval_metrics
 from .ridge import ridge_probe
 from .select import Selection, SelectionReport, select_runs, selection_report
 from .spread import coherence, feature_std, feature_std_ratio, self_cluster
+from .staging import STAGES, StagingScores, staging_scores
 from .uniformity import alignment, uniformity, wasserstein_uniformity
+from .windows import context_windows, merge_windows
 
 __all__ = [
     "PROTOCOLS",
+    "STAGES",
     "CollapseAlarm",
     "CriterionResult",
     "FewShotResult",
@@ -41,6 +51,7 @@ __all__ = [
     "ProbeResult",
     "Selection",
     "SelectionReport",
+    "StagingScores",
     "alignment",
     "alpha_req",
     "check_protocols",
@@ -48,6 +59,7 @@ __all__ = [
     "cluster_learnability",
     "coherence",
     "condition_number",
+    "context_windows",
     "cosine_neighbors",
     "covariance_rank",
     "criteria",
@@ -57,15 +69,21 @@ __all__ = [
     "feature_std_ratio",
     "few_shot_probe",
     "fine_tune_fc",
+    "fit_epoch_classifier",
+    "fit_temporal_context",
     "frozen_linear_probe",
     "knn_accuracy",
     "knn_classify",
     "lidar",
     "linear_probe",
+    "merge_windows",
     "nesum",
     "online_criteria",
     "participation_ratio",
+    "plot_hypnogram",
+    "predict_epochs",
     "rankme",
+    "recording_positions",
     "regression_scores",
     "retrieval_metrics",
     "ridge_probe",
@@ -74,6 +92,7 @@ __all__ = [
     "self_cluster",
     "spectral_entropy",
     "stable_rank",
+    "staging_scores",
     "svm_probe",
     "two_nn_dimension",
     "uniformity",

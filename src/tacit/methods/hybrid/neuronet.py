@@ -48,7 +48,7 @@ class NeuroNetMethod(Method):
     frames, u the projected class tokens. f is not detached, as in the official code: a constant f
     would make R zero, which only the contrast prevents; `detach_target` does.
 
-    The encoder is a `FrameTransformer` of one channel: `neuronet-t` (NeuroNet-T), or `neuronet-b`
+    The encoder is a `FrameTransformer` of one channel: `neuronet_t` (NeuroNet-T), or `neuronet_b`
     (NeuroNet-B; its decoder follows). Signals should be around one in size, not volts.
 
     References
@@ -89,7 +89,7 @@ class NeuroNetMethod(Method):
         super().__init__(encoder, config)
         if not isinstance(encoder, FrameTransformer):
             raise ConfigError(
-                f"neuronet hides frames of its own encoder, 'neuronet-t' or 'neuronet-b' (class "
+                f"neuronet hides frames of its own encoder, 'neuronet_t' or 'neuronet_b' (class "
                 f"FrameTransformer); got {type(encoder).__name__}"
             )
         try:
@@ -162,7 +162,7 @@ class NeuroNetMethod(Method):
         return Recipe(
             method="neuronet",
             modality="series",
-            encoder="neuronet-t",
+            encoder="neuronet_t",
             views="none",
             n_views=1,
             batch_size=256,
