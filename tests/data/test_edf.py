@@ -56,6 +56,7 @@ def test_hypnogram_beside_the_recording(tmp_path: Path) -> None:
     source = open_source(f"edf:{tmp_path}")
     assert source.labels.tolist() == [2, 4, -1] + [-1] * 6
     assert source.groups.tolist() == [0] * 6 + [1] * 3  # two nights of subject 01, one of 02
+    assert source.recordings.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
 def test_other_annotations_are_classes(tmp_path: Path) -> None:

@@ -18,11 +18,15 @@ def values(n: int = 6, channels: int = 2, times: int = 10) -> np.ndarray:
 
 def test_batches_subsets_and_onsets() -> None:
     x = values()
-    source = SeriesSource("x", x, rate=4, onsets=np.arange(6.0), labels=np.arange(6))
+    source = SeriesSource(
+        "x", x, rate=4, onsets=np.arange(6.0), recordings=np.arange(6) // 3, labels=np.arange(6)
+    )
     assert source.shape == (2, 10)
     assert torch.equal(source.batch([4, 1]), torch.tensor(x[[4, 1]], dtype=torch.float32))
     part = source.subset([5, 3])
     assert part.onsets.tolist() == [5.0, 3.0]
+    assert part.recordings.tolist() == [1, 1]
+    assert source.subset([1, 4]).recordings.tolist() == [0, 1]
     assert part.labels.tolist() == [5, 3]
     assert torch.equal(part.batch([1]), source.batch([3]))
     assert part.fingerprint != source.fingerprint

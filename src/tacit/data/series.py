@@ -26,7 +26,9 @@ class SeriesSource(Source):
     rate : samples a second (Hz), or None where time has no unit.
     channel_names : C texts, or None.
     onsets : (N,) seconds (samples, without a rate) from the start of the sample's recording to its
-        window; with `groups` it says which windows follow each other. None: single series.
+        window. None: single series.
+    recordings : int64 (N,), the recording of each window; with `onsets` it says which windows
+        follow each other. A subject (`groups`) may have several.
     labels, class_names, groups, skipped : as in `Source`.
     fingerprint : of the content; computed where None.
 
@@ -55,6 +57,7 @@ class SeriesSource(Source):
         rate: float | None = None,
         channel_names: Sequence[str] | None = None,
         onsets: np.ndarray | None = None,
+        recordings: np.ndarray | None = None,
         labels: np.ndarray | None = None,
         class_names: list[str] | None = None,
         groups: np.ndarray | None = None,
@@ -76,7 +79,7 @@ class SeriesSource(Source):
         self.shape: tuple[int, int] = values.shape[1:]  # type: ignore[assignment]
         self.rate = None if rate is None else float(rate)
         self.channel_names = None if channel_names is None else list(channel_names)
-        self.onsets = onsets
+        self.onsets, self.recordings = onsets, recordings
         self._values = values
 
     def __repr__(self) -> str:
@@ -90,8 +93,9 @@ class SeriesSource(Source):
     def subset(self, indices: np.ndarray | Tensor | Sequence[int]) -> Self:
         """The same source with only the series at `indices`, in their order."""
         part = super().subset(indices)
-        if self.onsets is not None:
-            part.onsets = self.onsets[np.asarray(indices, np.int64)]
+        chosen = np.asarray(indices, np.int64)
+        part.onsets = None if self.onsets is None else self.onsets[chosen]
+        part.recordings = None if self.recordings is None else self.recordings[chosen]
         return part
 
     def statistics(self) -> tuple[list[float], list[float]]:
