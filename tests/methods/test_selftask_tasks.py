@@ -474,7 +474,8 @@ def test_balanced_growth_is_balanced_and_cuts_few_edges() -> None:
     matrix = adjacency(two, 480)
     part = _partition.balanced_growth(matrix, 6)
     sizes = np.bincount(part, minlength=6)
-    assert sizes.max() <= 80
+    assert sizes.max() <= 82
+    assert sizes.min() > 0
     assert sizes.sum() == 480
     rng = np.random.default_rng(0)
     random = rng.permutation(np.arange(480) % 6)
@@ -483,7 +484,7 @@ def test_balanced_growth_is_balanced_and_cuts_few_edges() -> None:
     def cut(p: np.ndarray) -> int:
         return int((p[coo.row] != p[coo.col]).sum())
 
-    assert cut(part) < 0.8 * cut(random)
+    assert cut(part) < 0.5 * cut(random)
     assert np.array_equal(part, _partition.balanced_growth(matrix, 6)), "deterministic"
 
 
