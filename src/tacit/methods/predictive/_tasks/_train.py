@@ -94,6 +94,9 @@ def train_with_pretext(
     of the epoch of best validation accuracy are kept (the latest of equals; the last epoch
     without `val_idx`).
 
+    That stage 2 trains the encoder too is from memory of the paper; a script of the official code
+    freezes it (`freeze_encoder`).
+
     With lam = 0 the task takes no part and no random number: the numbers are those of the plain
     network, bit for bit, as with two_stage and pretrain_epochs = 0.
 
