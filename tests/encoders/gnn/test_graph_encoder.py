@@ -99,7 +99,7 @@ def test_max_pooling_of_negative_vectors_ignores_the_start_value() -> None:
 )
 def test_wrong_options_are_explained(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        GNNEncoder(**{"in_dim": 4, "hidden": 8, **options})  # type: ignore[arg-type]
+        GNNEncoder(**{"kind": "gat", "in_dim": 4, "hidden": 8, **options})  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="pooling must be"):
         global_pool(X, torch.zeros(6, dtype=torch.long), "median")  # type: ignore[arg-type]
 

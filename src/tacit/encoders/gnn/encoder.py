@@ -147,8 +147,8 @@ class GNNEncoder(Encoder):
 
     def __init__(
         self,
-        kind: Kind = "gat",
-        in_dim: int = 1,
+        kind: Kind,
+        in_dim: int,
         hidden: int = 512,
         layers: int = 2,
         heads: int = 4,
