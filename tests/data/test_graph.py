@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -149,6 +149,7 @@ def test_sampling_is_a_pure_function_within_the_fan_outs() -> None:
     assert into.max() <= 3
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 4))
 def test_all_neighbours_are_the_whole_neighbourhood(seed: int, hops: int) -> None:
     edges = random_graph(30, 40, seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tacit.views.graph import (
@@ -17,6 +17,7 @@ from tacit.views.graph import (
 X = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)) + 5
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 60), st.floats(0.01, 1), st.floats(0, 1), st.integers(0, 99))
 def test_counts_are_truncated_and_parts_are_apart(
     n: int, rate: float, replace: float, seed: int
@@ -90,6 +91,7 @@ def test_edges_stay_with_their_probability(generator: torch.Generator) -> None:
         drop_edges(edges, 1.0)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=6), st.floats(0.05, 0.95))
 def test_atoms_are_masked_molecule_by_molecule(sizes: list[int], rate: float) -> None:
     batch = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))

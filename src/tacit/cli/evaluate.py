@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     run: Path = typer.Argument(..., help="Run folder."),
     probe: list[str] = typer.Option(
-        ["knn", "linear"], help="knn | linear | few-shot | retrieval; may be repeated."
+        ["knn", "linear"], help="knn | linear | few-shot | retrieval | svm; may be repeated."
     ),
     data: str = typer.Option(None, help="Labelled data (default: the run's own)."),
     train_samples: int = typer.Option(
