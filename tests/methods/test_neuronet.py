@@ -170,7 +170,7 @@ def test_training_lowers_the_loss_through_the_method() -> None:
 def test_default_recipe_is_the_paper() -> None:
     assert METHODS.get("neuronet") is NeuroNetMethod
     recipe = NeuroNetMethod.default_recipe()
-    assert (recipe.batch_size, recipe.epochs, recipe.encoder) == (256, 30, "neuronet_t")
+    assert (recipe.batch_size, recipe.epochs, recipe.encoder) == (None, 30, "neuronet_t")
     assert (recipe.optimizer.lr, recipe.optimizer.weight_decay) == (1e-5, 0.01)
     assert Recipe.from_yaml(recipe.to_yaml()) == recipe
     config = NeuroNetMethod.Config()

@@ -25,19 +25,25 @@ from tacit.encoders.gnn import (
     global_pool,
 )
 from tacit.encoders.heads import MLPHead
+from tacit.encoders.masked import MaskedAutoencoder1D
 from tacit.encoders.resnet import ResNet
 from tacit.encoders.series import (
     TCN,
     FourierEncoder,
     LatentMapper,
+    MambaBlock,
     MappedEncoder,
+    MultiScaleFrameCNN,
     ResNet1D,
     ScalogramEncoder,
     SeriesEncoder,
     SeriesTransformer,
+    TemporalContext,
+    frame_signal,
 )
 from tacit.encoders.small import SmallConvNet
 from tacit.encoders.store import load_encoder, save_encoder
+from tacit.encoders.tokens import sincos_1d, sincos_2d
 from tacit.encoders.vit import VisionTransformer
 
 __all__ = [
@@ -57,10 +63,13 @@ __all__ = [
     "GNNEncoder",
     "LatentMapper",
     "MLPHead",
+    "MambaBlock",
     "MappedEncoder",
+    "MaskedAutoencoder1D",
     "MeanReadout",
     "ModuleEncoder",
     "MoleculeEncoder",
+    "MultiScaleFrameCNN",
     "NormalizedEncoder",
     "ResNet",
     "ResNet1D",
@@ -70,13 +79,17 @@ __all__ = [
     "SeriesTransformer",
     "SmallAlexNet",
     "SmallConvNet",
+    "TemporalContext",
     "TimeTransformer",
     "VisionTransformer",
     "build_encoder",
     "encoder_names",
     "export_encoder",
+    "frame_signal",
     "global_pool",
     "load_encoder",
     "save_encoder",
+    "sincos_1d",
+    "sincos_2d",
     "to_features",
 ]

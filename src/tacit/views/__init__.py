@@ -19,6 +19,7 @@ from tacit.views.eval_view import EvalView
 from tacit.views.fmri import sliding_fc, sparsify_fc, window_fc, window_starts
 from tacit.views.fmri_masks import draw_triples, mask_nodes_edges, non_overlapping_gap
 from tacit.views.graph import draw_masked_nodes, drop_edges, mask_node_features
+from tacit.views.masking import random_masking, restore_tokens
 from tacit.views.mixing import mixup_views
 from tacit.views.multi import MultiViewTransform
 from tacit.views.presets import PRESETS, build_views
@@ -62,7 +63,9 @@ __all__ = [
     "mixup_views",
     "morlet_scalogram",
     "non_overlapping_gap",
+    "random_masking",
     "resample",
+    "restore_tokens",
     "sample_boxes",
     "scalogram_frequencies",
     "sliding_fc",

@@ -165,7 +165,7 @@ class NeuroNetMethod(Method):
             encoder="neuronet_t",
             views="none",
             n_views=1,
-            batch_size=256,
+            batch_size=None,  # 256, or all where there are fewer
             epochs=30,
             optimizer=OptimizerConfig(
                 name="adamw", lr=1e-5, scale_lr=True, weight_decay=0.01, decay_all=True
