@@ -28,9 +28,24 @@ def static_fc(ts: Tensor) -> Tensor:
 
 @torch.no_grad()
 def codes(encoder: GINEncoder, ts: Tensor, window: int, stride: int) -> Tensor:
-    """Codes of all regions, averaged over windows, (n, N d)."""
+    """Codes of all regions in every window, (n, T, N d)."""
     fc = sliding_fc(ts, window, stride)[0]
-    return encoder.eval()(fc, sparsify_fc(fc)).mean(1).flatten(1)
+    return encoder.eval()(fc, sparsify_fc(fc)).flatten(2)
+
+
+def window_fc_rows(ts: Tensor, window: int, stride: int) -> Tensor:
+    """Raw correlations of every window, (n, T, N (N - 1) / 2)."""
+    fc = sliding_fc(ts, window, stride)[0]
+    row, column = torch.triu_indices(fc.shape[-1], fc.shape[-1], 1)
+    return fc[..., row, column]
+
+
+def vote(train_x: Tensor, labels: Tensor, test_x: Tensor) -> Tensor:
+    """Classes of recordings (m,): a logistic regression on windows (n, T, d), scores averaged."""
+    windows = labels.repeat_interleave(train_x.shape[1])
+    probe = linear_probe(train_x.flatten(0, 1), windows, train_x.flatten(0, 1), windows)
+    scores = test_x @ probe.weights.to(test_x).T + probe.bias.to(test_x)
+    return probe.classes[scores.mean(1).argmax(1)]
 
 
 def rest_task_rows(
@@ -41,7 +56,8 @@ def rest_task_rows(
     labels, groups = torch.as_tensor(bold.labels), torch.as_tensor(bold.groups)
     nets = {"ST-MAE": method.autoencoder.encoder, "scratch": untrained.autoencoder.encoder}
     features = {
-        "raw FC, linear": static_fc(ts),
+        "raw FC of windows, linear": window_fc_rows(ts, WINDOW, STRIDE),
+        "static FC, linear": static_fc(ts)[:, None],
         "untrained codes, linear": codes(nets["scratch"], ts, WINDOW, STRIDE),
         "ST-MAE codes, linear": codes(nets["ST-MAE"], ts, WINDOW, STRIDE),
     }
@@ -55,8 +71,8 @@ def rest_task_rows(
         for column, count in enumerate(SUBJECTS):
             fit = torch.isin(groups, others[:count])
             for name, x in features.items():
-                probe = linear_probe(x[fit], labels[fit], x[test], labels[test])
-                hits[name][column] += probe.accuracy * int(test.sum())
+                found = vote(x[fit], labels[fit], x[test])
+                hits[name][column] += int((found == labels[test]).sum())
             for name, encoder in tuned.items():
                 made = fine_tune_fc(
                     encoder,
