@@ -98,4 +98,4 @@ def test_atoms_are_masked_molecule_by_molecule(sizes: list[int], rate: float) ->
     masked = draw_masked_atoms(batch, rate)
     assert len(set(masked.tolist())) == len(masked)
     counts = torch.bincount(batch[masked], minlength=len(sizes)).tolist()
-    assert counts == [min(n, int(torch.tensor(rate) * n + 1)) for n in sizes]
+    assert counts == [min(n, int(n * rate + 1)) for n in sizes]

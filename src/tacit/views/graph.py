@@ -140,7 +140,7 @@ def draw_masked_atoms(
     4
     """
     sizes = torch.bincount(batch)
-    counts = (mask_rate * sizes + 1).long().clamp(max=sizes)
+    counts = (mask_rate * sizes.double() + 1).long().clamp(max=sizes)
     where = batch.device if generator is None else generator.device
     keys = torch.rand(len(batch), generator=generator, device=where).to(batch.device)
     order = torch.argsort(keys)
