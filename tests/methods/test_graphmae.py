@@ -169,6 +169,19 @@ def test_sampled_graphs_are_scored_on_their_samples(x: Tensor, edges: Tensor) ->
         made.training_loss(Batch([GraphBatch(x, edges, seeds=outside)]))  # type: ignore[list-item]
 
 
+def test_changed_edges_are_noticed(x: Tensor, edges: Tensor) -> None:
+    made = model().eval()
+    before = seeded(made, x, edges)
+    assert torch.equal(before, seeded(made, x, edges.clone()))
+    assert torch.equal(before, seeded(made, x, edges))
+    edges[:, 0] = torch.tensor([12, 5])
+    changed = seeded(made, x, edges)
+    assert not torch.equal(before, changed)
+    assert torch.equal(changed, seeded(model().eval(), x, edges))
+    with torch.inference_mode():
+        assert torch.equal(changed, seeded(made, x, edges.clone()))
+
+
 def test_token_rows_are_drawn_apart_by_dropout(x: Tensor) -> None:
     rows = SparseRows.from_csr(x.to_sparse_csr())
     masked = rows.replaced(torch.arange(10), torch.ones(WIDTH).double(), torch.arange(N))

@@ -169,7 +169,7 @@ class GraphMAE(Method):
 
     def _adjacency(self, edge_index: Tensor, n: int) -> Adjacency:
         """The sorted edges, kept from step to step while they are the same tensor."""
-        version = edge_index._version
+        version = -1 if edge_index.is_inference() else edge_index._version
         if self._kept is None or self._kept[0] is not edge_index or self._kept[1] != version:
             self._kept = (edge_index, version, Adjacency.build(edge_index, n))
         return self._kept[2]
