@@ -13,7 +13,7 @@ from tacit.evaluation import fine_tune_fc, linear_probe
 from tacit.methods.generative.st_mae import STMAE
 from tacit.views.fmri import sliding_fc, sparsify_fc
 
-WINDOW, STRIDE = 30, 10
+WINDOW, STRIDE = 30, 14
 SUBJECTS = (2, 4, 8)
 EPOCHS, BATCH = 20, 4
 KEYS = [f"{count} subjects (%)" for count in SUBJECTS]

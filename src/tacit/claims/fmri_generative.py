@@ -46,7 +46,7 @@ class FMRIGenerativeClaim(Claim):
         "of masked rows. Fingerprint: whose window, linear probe from the first to the second half "
         "of the scans of all 17 (the fixed split's encoder, which saw 12 of them). Rest against "
         "task: example_BOLD of LEiDA (9 subjects, both conditions, 100 points of 2 s), windows of "
-        "30 points, leave one subject out, 2, 4 or 8 training subjects; fine-tuning with STAGIN's "
+        "30 points, stride 14, leave one subject out, 2, 4 or 8 training subjects; STAGIN's "
         "one-cycle schedule, 20 epochs of 4 recordings, all weights. Linear rows: logistic "
         "regression on windows, scores averaged over a recording; codes of all regions. Regimes: "
         "synthetic recordings of 20 regions that switch between 3 states, the third of which is "
