@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tacit.encoders.series import scan
 from tacit.encoders.series.mamba import MambaBlock, MambaEncoder, selective_scan
 from tacit.encoders.series.scan import parallel_scan, sequential_scan
 from tacit.errors import ConfigError
@@ -28,11 +29,27 @@ def test_scan_equals_the_loop_with_its_gradients(length: int, seed: int) -> None
     a, b = pair((2, length, 3, 2), seed)
     weight = torch.randn(2, length, 3, 2, dtype=torch.float64)
     out = []
-    for scan in (parallel_scan, sequential_scan):
-        h = scan(a, b)
+    for function in (parallel_scan, sequential_scan):
+        h = function(a, b)
         out.append((h, *torch.autograd.grad((h * weight).sum(), (a, b))))
     for mine, reference in zip(*out, strict=True):
         assert torch.allclose(mine, reference, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("enough", [1, 10**9])
+def test_one_chunk_and_many_are_the_same(enough: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(scan.ENOUGH, "cpu", enough)
+    assert scan._chunks(50, 12, "cpu") == (1 if enough == 1 else 10)
+    a, b = pair((2, 50, 3, 2))
+    h = parallel_scan(a, b)
+    wanted = sequential_scan(a, b)
+    assert torch.allclose(h, wanted, rtol=1e-12)
+    weight = torch.randn_like(h)
+    mine = torch.autograd.grad((h * weight).sum(), (a, b))
+    for x, y in zip(mine, torch.autograd.grad((wanted * weight).sum(), (a, b)), strict=True):
+        assert torch.allclose(x, y, rtol=1e-10, atol=1e-10)
+    small = tuple(x[:1, :34, :1, :1].detach().requires_grad_() for x in (a, b))
+    assert torch.autograd.gradgradcheck(parallel_scan, small)
 
 
 def test_scan_takes_zeros_ones_and_first_and_second_derivatives() -> None:
@@ -76,8 +93,8 @@ def test_selective_scan_is_the_written_recurrence() -> None:
                 wanted[i, k, c] = sum(float(C[i, k, j]) * h[j] for j in range(s)) + float(
                     D[c] * u[i, k, c]
                 )
-    for scan in ("parallel", "sequential"):
-        y = selective_scan(u, dt, A, B, C, D, scan=scan)
+    for name in ("parallel", "sequential"):
+        y = selective_scan(u, dt, A, B, C, D, scan=name)  # type: ignore[arg-type]
         assert torch.allclose(y, wanted, atol=1e-12)
     with pytest.raises(ConfigError, match="parallel"):
         selective_scan(u, dt, A, B, C, D, scan="fast")
@@ -91,8 +108,8 @@ def block(**options: object) -> MambaBlock:
 def test_block_is_the_same_by_both_scans_with_gradients() -> None:
     results = []
     x = torch.randn(2, 30, 8, dtype=torch.float64, requires_grad=True)
-    for scan in ("parallel", "sequential"):
-        net = block(scan=scan)
+    for name in ("parallel", "sequential"):
+        net = block(scan=name)
         y = net(x)
         results.append((y, *torch.autograd.grad(y.square().sum(), (x, *net.parameters()))))
     for mine, reference in zip(*results, strict=True):

@@ -278,9 +278,13 @@ def test_short_recordings_unscored_epochs_and_bad_input() -> None:
         model(x)
 
 
-def test_recordings_are_groups_in_the_order_of_time() -> None:
-    values = np.arange(10.0).reshape(5, 1, 2)
-    groups, onsets = np.array([1, 0, 1, 0, 1]), np.array([60.0, 30, 0, 0, 30])
+def test_recordings_are_subjects_and_nights() -> None:
+    values = np.arange(14.0).reshape(7, 1, 2)
+    groups, onsets = np.array([1, 0, 1, 0, 1, 1, 0]), np.array([0.0, 0, 30, 30, 0, 30, 90])
     source = SeriesSource("x", values, rate=2, groups=groups, onsets=onsets)
-    assert [rows.tolist() for rows in recording_positions(source)] == [[3, 1], [2, 4, 0]]
-    assert [r.tolist() for r in recording_positions(SeriesSource("x", values))] == [[0, 1, 2, 3, 4]]
+    nights = [rows.tolist() for rows in recording_positions(source)]
+    assert nights == [[1, 3, 6], [0, 2], [4, 5]]
+    alone = SeriesSource("x", values, groups=groups)
+    assert [rows.tolist() for rows in recording_positions(alone)] == [[1, 3, 6], [0, 2, 4, 5]]
+    whole = recording_positions(SeriesSource("x", values))
+    assert [rows.tolist() for rows in whole] == [[0, 1, 2, 3, 4, 5, 6]]

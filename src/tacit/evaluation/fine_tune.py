@@ -20,23 +20,23 @@ Recording = tuple[Tensor, Any]  # epochs (n, T) or (n, C, T) in their order, lab
 
 
 def recording_positions(source: SeriesSource) -> list[np.ndarray]:
-    """Positions of the epochs of every recording of a source, in the order of time.
+    """Positions of the epochs of every recording of a source, in their order.
 
-    A subject may have several. Of a source that knows no recordings, its groups are taken, or all
-    of it where it has none either.
+    A recording ends with its group (subject), and where the onset of an epoch is not later than
+    that of the one before: two nights of one subject are two recordings. Without groups and onsets
+    all epochs are one recording.
 
-    >>> source = SeriesSource("x", np.ones((3, 1, 9)) * np.arange(9), groups=np.array([1, 0, 1]))
+    >>> onsets, groups = np.array([0.0, 30, 0, 30, 60]), np.array([1, 1, 0, 0, 0])
+    >>> source = SeriesSource("x", np.eye(5)[:, None], onsets=onsets, groups=groups)
     >>> [rows.tolist() for rows in recording_positions(source)]
-    [[1], [0, 2]]
+    [[2, 3, 4], [0, 1]]
     """
-    groups = source.groups if source.recordings is None else source.recordings
-    groups = np.zeros(len(source), np.int64) if groups is None else groups
+    groups = np.zeros(len(source), np.int64) if source.groups is None else source.groups
     out = []
     for group in np.unique(groups):
         rows = np.flatnonzero(groups == group)
-        if source.onsets is not None:
-            rows = rows[np.argsort(source.onsets[rows], kind="stable")]
-        out.append(rows)
+        starts = [] if source.onsets is None else np.flatnonzero(np.diff(source.onsets[rows]) <= 0)
+        out += np.split(rows, np.asarray(starts, np.int64) + 1)
     return out
 
 
