@@ -140,7 +140,7 @@ class PairwiseAttributeSimilarity(PretextTask):
         parts = []
         for start in range(0, n, CHUNK):
             rows = unit[start : start + CHUNK] @ unit.T  # type: ignore[index,attr-defined]
-            parts.append(np.argsort(rows.toarray(), axis=1, kind="stable")[:, ranks])
+            parts.append(np.argpartition(rows.toarray(), ranks, axis=1)[:, ranks])
         return np.concatenate(parts)
 
     def loss(self, h: Tensor, head: nn.Module) -> Tensor:

@@ -20,7 +20,7 @@ from ._sample import draw, draw_pairs
 logger = logging.getLogger("tacit.methods")
 
 CHUNK = 256  # nodes whose neighbourhoods grow together
-LISTED_PAIRS = 30_000_000  # near pairs that are kept: 240 MB
+LISTED_PAIRS = 8_000_000  # near pairs that are kept: 64 MB
 
 
 class PairwiseDistance(PretextTask):
@@ -30,7 +30,7 @@ class PairwiseDistance(PretextTask):
     L = mean cross-entropy of Linear(|h_i - h_j|).
 
     Pairs nearer than `classes` are listed once; far ones are drawn and refused when near, so no
-    N x N matrix is held. Where the near pairs are more than 30 million, they (and the far ones)
+    N x N matrix is held. Where the near pairs are more than 8 million, they (and the far ones)
     start from random nodes, as many as the list has room for.
 
     Parameters
@@ -144,6 +144,8 @@ def near_pairs(
     """
     n = matrix.shape[0]
     found: list[list[np.ndarray]] = [[] for _ in range(hops)]
+    rank = np.empty(n, np.int64)
+    rank[order] = np.arange(n)
     total = covered = 0
     pattern = matrix.astype(bool)
     while covered < n and total < room:
@@ -155,8 +157,10 @@ def near_pairs(
             reached = reached + frontier
             edge = frontier.tocoo()
             i, j = rows[edge.row], edge.col.astype(np.int64)
-            codes = np.unique(np.minimum(i, j) * n + np.maximum(i, j))
+            new = rank[i] < rank[j]  # seen from the other end, a pair was or will be counted
+            i, j = i[new], j[new]
+            codes = np.minimum(i, j) * n + np.maximum(i, j)
             found[distance].append(codes)
             total += len(codes)
         covered += len(rows)
-    return [np.unique(np.concatenate(parts)) for parts in found], covered
+    return [np.sort(np.concatenate(parts)) for parts in found], covered
