@@ -35,8 +35,10 @@ def recording_positions(source: SeriesSource) -> list[np.ndarray]:
     out = []
     for group in np.unique(groups):
         rows = np.flatnonzero(groups == group)
-        starts = [] if source.onsets is None else np.flatnonzero(np.diff(source.onsets[rows]) <= 0)
-        out += np.split(rows, np.asarray(starts, np.int64) + 1)
+        if source.onsets is None:
+            out.append(rows)
+        else:
+            out += np.split(rows, np.flatnonzero(np.diff(source.onsets[rows]) <= 0) + 1)
     return out
 
 

@@ -97,11 +97,12 @@ def _run(a: Tensor, b: Tensor, reverse: bool) -> Tensor:
     if done:
         # states start .. start + done - 1, and the coefficients that lead to them
         start = length - 1 - done if reverse else 1
-        grid = [
+        coefficients = start + 1 if reverse else start
+        grid_a, grid_b, grid_h = (
             x[:, i : i + done].unflatten(1, (chunks, size))
-            for x, i in ((a, start + 1 if reverse else start), (b, start), (h, start))
-        ]
-        _grid(*grid, h[:, first], reverse)
+            for x, i in ((a, coefficients), (b, start), (h, start))
+        )
+        _grid(grid_a, grid_b, grid_h, h[:, first], reverse)
     left = range(length - 2 - done, -1, -1) if reverse else range(1 + done, length)
     for t in left:
         before, coefficient = (t + 1, t + 1) if reverse else (t - 1, t)
