@@ -228,6 +228,7 @@ class SelfTask(Method):
             n_views=1,
             batch_size=None,
             epochs=200,
+            precision="32",  # densities of the correction are counted at a threshold
             optimizer=OptimizerConfig(
                 name="adam", lr=0.01, scale_lr=False, weight_decay=5e-4, decay_all=True
             ),

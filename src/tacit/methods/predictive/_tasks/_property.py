@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import networkx as nx
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -69,6 +68,8 @@ def degree(matrix: object) -> np.ndarray:
 
 def pagerank(matrix: object) -> np.ndarray:
     """PageRank with damping 0.85; sums to 1."""
+    import networkx as nx  # here: a tenth of a second that only this needs
+
     ranks = nx.pagerank(nx.from_scipy_sparse_array(matrix), alpha=0.85)
     return np.array([ranks[node] for node in range(len(ranks))])
 
