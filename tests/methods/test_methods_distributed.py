@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from tacit.distributed import all_reduce_mean, rank, world_size
 from tacit.encoders import Encoder, Features
+from tacit.encoders.series import FrameTransformer
+from tacit.encoders.series.position_norm import PositionBatchNorm
 from tacit.methods.base import Batch, Method, Progress
 from tacit.registry import METHODS
 
@@ -51,6 +53,9 @@ VARIANTS: list[tuple[str, dict[str, Any], int]] = [
     ("byol", {"predictor": "half_rank"}, 2),
     ("wmse", {"w_size": 8, "w_iter": 2, "proj_output_dim": 3}, 3),
 ]
+SERIES: list[tuple[str, dict[str, Any], int]] = [
+    ("neuronet", {"mask_ratio": 0.5, "dec_dim": 8, "dec_heads": 2}, 1)
+]
 
 
 class Linear(Encoder):
@@ -68,13 +73,15 @@ class Linear(Encoder):
 def cases() -> list[tuple[str, dict[str, Any], int]]:
     """Every method as it is, then the variants."""
     images = [name for name in METHODS.names() if "image" in METHODS.get(name).modalities]
-    return [(name, {}, METHODS.get(name).n_views) for name in images] + VARIANTS
+    return [(name, {}, METHODS.get(name).n_views) for name in images] + VARIANTS + SERIES
 
 
 def without_batchnorm(module: nn.Module) -> nn.Module:
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm1d):
             setattr(module, name, nn.Identity())
+        elif isinstance(child, PositionBatchNorm):
+            child.eval()
         else:
             without_batchnorm(child)
     return module
@@ -84,7 +91,10 @@ def make(name: str, options: dict[str, Any]) -> Method:
     cls = METHODS.get(name)
     small = {key: value for key, value in SMALL.items() if key in cls.Config.model_fields}
     torch.manual_seed(0)
-    method = cls(Linear(), cls.Config(**{**small, **options}))
+    encoder: Encoder = Linear()
+    if "image" not in cls.modalities:
+        encoder = FrameTransformer(1, 600, step_s=1.0, dim=8, heads=2, depth=1)
+    method = cls(encoder, cls.Config(**{**small, **options}))
     return without_batchnorm(method).double()  # type: ignore[return-value]
 
 
@@ -96,7 +106,8 @@ def train(name: str, options: dict[str, Any], n_views: int) -> dict[str, Tensor]
     for step in range(STEPS):
         method.progress = Progress(step, step, step / STEPS)
         g = torch.Generator().manual_seed(step)
-        image = torch.randn(ROWS, 3, 4, 4, generator=g, dtype=torch.float64)
+        shape = (3, 4, 4) if isinstance(method.encoder, Linear) else (1, 600)
+        image = torch.randn(ROWS, *shape, generator=g, dtype=torch.float64)
         noise = [torch.randn(image.shape, generator=g).double() for _ in range(n_views)]
         views = [(image + n).chunk(world_size())[rank()] for n in noise]
         optimizer.zero_grad()
@@ -105,7 +116,8 @@ def train(name: str, options: dict[str, Any], n_views: int) -> dict[str, Tensor]
         for p in parameters:
             p.grad = all_reduce_mean(p.grad)
         out[f"loss {step}"] = all_reduce_mean(loss.detach())
-        out[f"gradient {step}"] = method.encoder.layer.weight.grad.clone()
+        first = next(p for p in method.encoder.parameters() if p.requires_grad and p.ndim > 1)
+        out[f"gradient {step}"] = first.grad.clone()
         method.before_step()
         optimizer.step()
         method.after_step()
