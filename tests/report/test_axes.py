@@ -17,7 +17,7 @@ from tacit.report.axes import Axis, buckets, decade_ticks, nice_ticks, short, va
         (12_345.0, "12.35k"),
         (250_000.0, "250k"),
         (3e9, "3G"),
-        (1.5e-5, "1.5e-05"),
+        (1.5e-5, "1.5e-5"),
         (float("nan"), "nan"),
     ],
 )

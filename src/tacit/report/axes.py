@@ -10,14 +10,17 @@ from typing import NamedTuple
 def short(value: float) -> str:
     """A number in few characters: at most four digits, thousands as k and M.
 
-    >>> short(0.12345), short(1234.0), short(2_500_000), short(1e-7), short(30.0)
-    ('0.1235', '1234', '2.5M', '1e-07', '30')
+    >>> short(0.12345), short(1234.0), short(2_500_000), short(-0.00025), short(30.0)
+    ('0.1235', '1234', '2.5M', '-2.5e-4', '30')
     """
     size = abs(value)
     if not math.isfinite(value):
         return str(value)
     if size >= 1e15:
         return f"{value:.1e}"
+    if 0 < size < 1e-3:
+        digits, power = f"{value:.3e}".split("e")
+        return f"{float(digits):g}e{int(power)}"
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if size >= limit:
             return f"{value / (1e3 if unit == 'k' else limit):.4g}{unit}"

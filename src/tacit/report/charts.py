@@ -12,7 +12,7 @@ from markupsafe import Markup
 from tacit.report.axes import Axis, Buckets, buckets, short, value_axis
 
 WIDTH, HEIGHT = 360, 214  # drawn at about this size on a phone and in three columns
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 22, 32
+LEFT, RIGHT, TOP, BOTTOM = 52, 10, 22, 32
 POINTS = 120  # of a curve; more are averaged, with their range as a band
 CLASSES = 20  # colours that the page has; the second half is drawn as diamonds
 
