@@ -13,7 +13,17 @@ from tacit.report.charts import Reference, Series, Span, line_chart
 
 # What metrics.csv holds beside the loss and its parts.
 MONITOR = ("rankme", "stable_rank", "alpha_req", "feature_std", "uniformity", "total_variance")
-OTHER = ("step", "epoch", "seconds", "samples_per_second", "lr", "loss", "width", "health", *MONITOR)
+OTHER = (
+    "step",
+    "epoch",
+    "seconds",
+    "samples_per_second",
+    "lr",
+    "loss",
+    "width",
+    "health",
+    *MONITOR,
+)
 MOST_PARTS = 8
 
 Metrics = dict[str, list[Any]]
