@@ -145,3 +145,18 @@ def test_unknown_formats_and_folders(tmp_path):
     for kind in ("safetensors", "torchscript"):
         with pytest.raises(TacitError, match="cannot write"):
             export_encoder(encoder, spec, tmp_path / "no" / "folder" / "net", format=kind)
+
+
+def test_series_take_their_own_unit_and_graphs_are_refused(tmp_path):
+    from tacit.modalities import modality
+
+    spec = {"modality": "series", "name": "resnet1d", "in_channels": 2, "length": 64, "rate": None}
+    spec |= {"mean": [5.0, -1.0], "std": [2.0, 0.5]}
+    encoder = modality("series").build_encoder("resnet1d", spec, {"base": 8}).eval()
+    spec["options"] = {"base": 8}
+    path = export_encoder(encoder, spec, tmp_path / "net.pt", "torchscript")
+    x = torch.randn(5, 2, 64) * 2 + 5
+    wanted = encoder(modality("series").eval_view(spec)(x))
+    torch.testing.assert_close(torch.jit.load(path)(x), wanted, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ConfigError, match="graph data has no onnx form"):
+        export_encoder(encoder, {"modality": "graph", "name": "gat"}, tmp_path / "g.onnx", "onnx")

@@ -36,7 +36,7 @@ def reproduce(
     if seeds < 1 or scale <= 0:
         raise ConfigError("--seeds must be at least 1 and --scale above 0.")
     claim = CLAIMS.get(name)
-    result = Result(claim, name, scale)
+    result = Result(claim, name, scale, data=data)
     start = time.monotonic()
     for seed in range(seeds):
         rows = claim().run(seed, scale=scale, data=data or claim.data)
@@ -81,5 +81,20 @@ def markdown(result: Result) -> str:
         held = sum(check.holds for check in column)
         decisive = "yes" if column[0].decisive else "information"
         lines.append(f"| {column[0].sentence} | {decisive} | {held} of {len(column)} |")
+    if result.data is not None:
+        settings += f" --data {_without_path(result.data)}"
     command = f"tacit reproduce {result.name} --seeds {len(result.seeds)}{settings}"
     return "\n".join([*lines, "", f"Repeat with `{command}`.", ""])
+
+
+def _without_path(spec: str) -> str:
+    """A spec as others can type it: where the data lies on this machine is PATH.
+
+    >>> _without_path("planetoid:cora@/data/planetoid"), _without_path("cifar10:./cifar10")
+    ('planetoid:cora@PATH', 'cifar10:PATH')
+    """
+    kind, colon, argument = spec.partition(":")
+    name, at, _ = argument.partition("@")
+    if at:
+        return f"{kind}:{name}@PATH"
+    return f"{kind}:PATH" if colon else kind if "/" not in spec else "PATH"

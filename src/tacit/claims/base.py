@@ -60,6 +60,7 @@ class Result:
     claim: type[Claim]
     name: str
     scale: float
+    data: str | None = None
     seeds: list[int] = field(default_factory=list)
     rows: list[Rows] = field(default_factory=list)
     checks: list[list[Check]] = field(default_factory=list)

@@ -17,7 +17,7 @@ def export(
     out: Path = typer.Option(..., "--out", "-o", help="File to write."),
     format: str = typer.Option("safetensors", "--format", help="safetensors | torchscript | onnx"),
 ) -> None:
-    """Write the encoder for use without tacit; torchscript and onnx normalise images themselves.
+    """Write the encoder for use without tacit; torchscript and onnx normalise their input.
 
     [bold]Example[/bold]   tacit export runs/simclr-photos --format onnx -o encoder.onnx
     """

@@ -34,7 +34,13 @@ def open_source(
     ``parquet:FILE``        a table; ``parquet:FILE#image=COLUMN,label=COLUMN`` where needed
     ``npz:FILE``            arrays `images` and `labels`, or `x_train`, `y_train` ...
     ``hf:ORG/NAME``         a Hugging Face data set (extra `hub`)
-    array or tensor         (N, H, W), (N, H, W, C) or (N, C, H, W); or (images, labels)
+    ``ucr:NAME[@DIR]``      time series of the UCR and UEA archives (extra `series`)
+    ``csv:``, ``edf:``, ``txt:``  time series in files, cut into windows; also ``npz:FILE#series=X``
+    ``planetoid:NAME[@DIR]``  the nodes of a citation graph (download: extra `graph`)
+    ``graph:FILE``          the nodes of a graph of your own
+    ``tu:``, ``molecules:``  sets of graphs (download: extra `graph`)
+    ``fmri:PATH``           brain recordings, regions by time
+    array or tensor         images (N, H, W), (N, H, W, C) or (N, C, H, W); or (images, labels)
     ======================  =====================================================================
 
     Parameters

@@ -22,7 +22,9 @@ from tacit.errors import ConfigError, MissingExtraError, TacitError
 
 
 class NormalizedEncoder(nn.Module):
-    """An encoder that takes float images in [0, 1] and normalises them itself, (x - mean) / std.
+    """An encoder that normalises its input itself, (x - mean) / std, each channel by its own.
+
+    Images are floats in [0, 1] (n, C, H, W), series (n, C, T) in the unit of the data.
 
     >>> from tacit.encoders import build_encoder
     >>> encoder = build_encoder("small", in_channels=1, image_size=32)
@@ -36,11 +38,12 @@ class NormalizedEncoder(nn.Module):
     def __init__(self, encoder: nn.Module, *, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.encoder = encoder
-        self.register_buffer("mean", torch.tensor(mean).reshape(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).reshape(1, -1, 1, 1))
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("std", torch.tensor(std))
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.encoder((images - self.mean) / self.std)
+    def forward(self, x: Tensor) -> Tensor:
+        shape = (1, -1) + (1,) * (x.ndim - 2)
+        return self.encoder((x - self.mean.view(shape)) / self.std.view(shape))
 
 
 def export_encoder(
@@ -52,14 +55,15 @@ def export_encoder(
 ) -> Path:
     """Write one file that other programs read.
 
-    "torchscript" and "onnx" are functions from images (N, C, H, W) of the size in `spec` to
-    features (N, dim), with any N; with `include_normalisation` they take floats in [0, 1].
+    "torchscript" and "onnx" are functions from images (N, C, H, W) or series (N, C, T) of the size
+    in `spec` to features (N, dim), with any N; with `include_normalisation` they take images as
+    floats in [0, 1], and series in the unit of the data.
     "safetensors" is weights only, with `spec` as JSON in its header under "tacit".
 
     Raises
     ------
     ConfigError
-        Unknown format, or `spec` lacks a key.
+        Unknown format, `spec` lacks a key, or a format that cannot hold this kind of encoder.
     MissingExtraError
         ONNX without the packages onnx and onnxscript.
     TacitError
@@ -75,12 +79,16 @@ def export_encoder(
         return path
     if format not in ("torchscript", "onnx"):
         raise ConfigError(f"unknown format '{format}'; use 'safetensors', 'torchscript' or 'onnx'")
+    sizes = {"image": ("image_size", "image_size"), "series": ("length",)}.get(full["modality"])
+    if sizes is None:
+        raise ConfigError(
+            f"an encoder of {full['modality']} data has no {format} form; use format='safetensors'"
+        )
     network: nn.Module = copy.deepcopy(encoder).cpu().float()
     if include_normalisation:
         network = NormalizedEncoder(network, mean=full["mean"], std=full["std"])
     network = network.eval().requires_grad_(False)
-    size = full["image_size"]
-    example = torch.rand(2, full["in_channels"], size, size)
+    example = torch.rand(2, full["in_channels"], *(full[size] for size in sizes))
     if format == "onnx":
         _require_onnx()
     export = _export_torchscript if format == "torchscript" else _export_onnx
@@ -115,7 +123,7 @@ def _export_onnx(network: nn.Module, example: Tensor, path: Path) -> None:
         network,
         (example,),
         str(path),
-        input_names=["images"],
+        input_names=["images" if example.ndim == 4 else "series"],
         output_names=["features"],
         dynamic_shapes=({0: torch.export.Dim("batch")},),
         dynamo=True,

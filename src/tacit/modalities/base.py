@@ -11,7 +11,23 @@ from torch import nn
 from tacit.data import Source
 from tacit.encoders.base import Encoder
 from tacit.recipe import Recipe
-from tacit.seeds import split_reservoir
+from tacit.seeds import seed_of, split_reservoir
+
+LEAST_HELD_OUT = 32  # fewer samples say too little of a representation
+
+
+def grouped_reservoir(source: Source, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+    """A tenth of the groups (of the samples, without groups) held out, if that is 32 samples.
+
+    In smaller data every sample counts for training, and the monitor looks at those.
+    """
+    everything = np.arange(len(source))
+    groups = everything if source.groups is None else source.groups
+    names = np.random.default_rng(seed_of(recipe.seed, 7)).permutation(np.unique(groups))
+    held = np.isin(groups, names[: len(names) // 10])
+    if held.sum() < LEAST_HELD_OUT:
+        return everything, everything[: recipe.monitor.samples]
+    return np.flatnonzero(~held), np.flatnonzero(held)[: recipe.monitor.samples]
 
 
 class Modality(ABC):

@@ -15,16 +15,14 @@ from tacit.encoders.base import Encoder
 from tacit.encoders.fmri import DynamicFCEncoder
 from tacit.encoders.named import build_named
 from tacit.errors import ConfigError, DataError
-from tacit.modalities.base import Modality
+from tacit.modalities.base import Modality, grouped_reservoir
 from tacit.recipe import Recipe
-from tacit.seeds import seed_of
 from tacit.views.fmri import window_fc
 
 ENCODERS: dict[str, tuple[type[Encoder], dict[str, Any]]] = {"gin": (DynamicFCEncoder, {})}
 BATCH = 8  # recordings a step
 EPOCHS = 50  # passes over all windows
 LOOKS = 20  # of the monitor; one encodes all windows of its recordings
-LEAST_HELD_OUT = 32  # recordings below which a reservoir apart says nothing
 
 
 class Recordings(nn.Module):
@@ -114,17 +112,8 @@ class FMRI(Modality):
             )
 
     def reservoir(self, source: Source, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-        """A tenth of the subjects is held out, where that is at least 32 recordings.
-
-        In smaller cohorts every recording counts for training, and the monitor looks at them.
-        """
-        everyone = np.arange(len(source))
-        groups = everyone if source.groups is None else source.groups
-        subjects = np.random.default_rng(seed_of(recipe.seed, 7)).permutation(np.unique(groups))
-        held = np.isin(groups, subjects[: len(subjects) // 10])
-        if held.sum() < LEAST_HELD_OUT:
-            return everyone, everyone[: recipe.monitor.samples]
-        return np.flatnonzero(~held), np.flatnonzero(held)[: recipe.monitor.samples]
+        """A tenth of the subjects is held out, if that is 32 recordings or more."""
+        return grouped_reservoir(source, recipe)
 
     def raw_features(self, source: Source, positions: np.ndarray) -> np.ndarray:
         """Static connectivity: correlations of all pairs of regions over the whole recording."""

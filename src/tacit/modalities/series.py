@@ -14,15 +14,13 @@ from tacit.encoders.base import Encoder
 from tacit.encoders.named import build_named
 from tacit.encoders.series import SERIES_ENCODERS, MappedEncoder
 from tacit.errors import ConfigError, DataError
-from tacit.modalities.base import Modality
+from tacit.modalities.base import Modality, grouped_reservoir
 from tacit.recipe import OptimizerConfig, Recipe
-from tacit.seeds import seed_of
 from tacit.views import SERIES_PRESETS, SeriesEvalView, build_series_views
 
 ENCODER = "resnet1d"
 MAPPED = "mapped:"  # MappedEncoder around the encoder that is named behind it
 BATCH = 256
-LEAST_HELD_OUT = 32  # series below which a reservoir apart says nothing
 
 
 class Series(Modality):
@@ -119,17 +117,8 @@ class Series(Modality):
             )
 
     def reservoir(self, source: Source, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-        """A tenth of the recordings (or of the series) is held out, if that is 32 series or more.
-
-        In smaller sets every series counts for training, and the monitor looks at them.
-        """
-        everything = np.arange(len(source))
-        groups = everything if source.groups is None else source.groups
-        names = np.random.default_rng(seed_of(recipe.seed, 7)).permutation(np.unique(groups))
-        held = np.isin(groups, names[: len(names) // 10])
-        if held.sum() < LEAST_HELD_OUT:
-            return everything, everything[: recipe.monitor.samples]
-        return np.flatnonzero(~held), np.flatnonzero(held)[: recipe.monitor.samples]
+        """A tenth of the recordings (or series) is held out, if that is 32 series or more."""
+        return grouped_reservoir(source, recipe)
 
     def raw_features(self, source: Source, positions: np.ndarray) -> np.ndarray:
         """The values of all channels and times."""
