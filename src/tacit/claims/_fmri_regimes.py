@@ -46,12 +46,12 @@ def simulate(count: int, generator: torch.Generator) -> Regimes:
     stay = torch.full((count, 3), 0.97)
     stay[:, 2] = uniform(0.9, 0.995)
     states = torch.empty(count, POINTS, dtype=torch.long)
-    state = torch.randint(3, (count,), generator=generator)
+    now = torch.randint(3, (count,), generator=generator)
     for point in range(POINTS):
-        states[:, point] = state
-        move = torch.rand(count, generator=generator) > stay.gather(1, state[:, None])[:, 0]
+        states[:, point] = now
+        move = torch.rand(count, generator=generator) > stay.gather(1, now[:, None])[:, 0]
         step = 1 + torch.randint(2, (count,), generator=generator)
-        state = torch.where(move, (state + step) % 3, state)
+        now = torch.where(move, (now + step) % 3, now)
     latent = torch.randn(count, POINTS, NETWORKS, 1, generator=generator)
     latent = (factors[states] @ latent)[..., 0]
     population = torch.eye(NETWORKS).repeat(REGIONS // NETWORKS, 1)
