@@ -96,9 +96,7 @@ def build_recipe(
         )
     recipe = kind.default_recipe(data) if method is None else None
     if recipe is None:
-        recipe = cls.default_recipe(kind.name)
-        if "image" in cls.modalities:
-            recipe = kind.adapt(recipe)
+        recipe = kind.method_recipe(cls, data)
     limits = ("epochs", "steps", "max_time")
     if any(values.get(limit) is not None for limit in limits):
         recipe = recipe.changed(dict.fromkeys(limits))

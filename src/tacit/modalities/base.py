@@ -44,6 +44,11 @@ class Modality(ABC):
         """The recipe where the user names no method; None: the default method's own."""
         return None
 
+    def method_recipe(self, method: Any, data: str) -> Recipe:
+        """A method's own recipe; a paper that gives one for this very data set comes first."""
+        recipe: Recipe = method.default_recipe(self.name)
+        return self.adapt(recipe) if "image" in method.modalities else recipe
+
     def adapt(self, recipe: Recipe) -> Recipe:
         """A method's recipe for images made fit for this modality: its views and encoder."""
         return recipe

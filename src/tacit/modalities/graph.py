@@ -15,6 +15,7 @@ from tacit.encoders.gnn import GNNEncoder, MoleculeEncoder, global_pool
 from tacit.encoders.named import build_named
 from tacit.errors import ConfigError, DataError
 from tacit.methods.generative._graphmae_presets import preset
+from tacit.methods.generative.graphmae import GraphMAE
 from tacit.methods.generative.graphmae_molecules import GraphMAEMolecules
 from tacit.modalities.base import Modality
 from tacit.recipe import Recipe
@@ -53,6 +54,11 @@ class Graph(Modality):
             return preset(rest.partition("@")[0]).recipe("graphmae")
         except ConfigError:
             return None
+
+    def method_recipe(self, method: Any, data: str) -> Recipe:
+        """GraphMAE's published configuration of this data set, where there is one."""
+        published = self.default_recipe(data) if method is GraphMAE else None
+        return published or super().method_recipe(method, data)
 
     def complete(self, recipe: Recipe, source: Source) -> dict[str, Any]:
         size = recipe.batch_size
