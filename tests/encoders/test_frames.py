@@ -122,6 +122,13 @@ def test_encoder_pools_the_frames_or_gives_the_class_token() -> None:
     assert torch.equal(encoder(x), latent[:, 0])
 
 
+def test_encoder_can_be_traced_for_any_batch() -> None:
+    encoder = small().eval()
+    traced = torch.jit.trace(encoder, torch.randn(2, 1, 900))
+    x = torch.randn(5, 1, 900)
+    assert torch.allclose(traced(x), encoder(x), atol=1e-6)
+
+
 def test_encoder_follows_the_sampling_rate() -> None:
     encoder = FrameTransformer(1, 2560, rate=128, step_s=1, dim=16, heads=2, depth=1)
     assert (encoder.cnn.frame_len, encoder.n_frames) == (384, 18)

@@ -66,7 +66,7 @@ class TokenEncoder(nn.Module):
 
     def transform(self, embedded: Float[Tensor, "batch kept dim"]) -> Float[Tensor, ...]:
         """Class token in front, blocks, norm: (n, 1 + kept, dim)."""
-        cls_token = (self.cls_token + self.pos_embed[:, :1]).expand(len(embedded), -1, -1)
+        cls_token = (self.cls_token + self.pos_embed[:, :1]).expand(embedded.shape[0], -1, -1)
         x = torch.cat([cls_token, embedded], dim=1)
         for block in self.blocks:
             x = block(x)
