@@ -122,6 +122,7 @@ def test_encoder_pools_the_frames_or_gives_the_class_token() -> None:
     assert torch.equal(encoder(x), latent[:, 0])
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_encoder_can_be_traced_for_any_batch() -> None:
     encoder = small().eval()
     traced = torch.jit.trace(encoder, torch.randn(2, 1, 900))
