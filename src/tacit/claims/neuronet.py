@@ -117,7 +117,7 @@ class NeuroNetClaim(Claim):
         for name, options in {"untrained": {}, **VARIANTS}.items():
             method = small_method(seed, options)
             steps = 0 if name == "untrained" else max(1, round(scale * STEPS))
-            losses = train(
+            train(
                 method,
                 lambda x, generator: [x],
                 train_x,
@@ -133,7 +133,6 @@ class NeuroNetClaim(Claim):
             health[f"{name}: health"] = {
                 "retrieval accuracy": retrieval(method, test_x),
                 "std of frame features": frame_std(method, test_x),
-                "last loss": float(np.mean(losses[-20:])) if losses else float("nan"),
             }
             if name == "hybrid":
                 hybrid = codes
@@ -160,7 +159,10 @@ class NeuroNetClaim(Claim):
                 hybrid[FEW] >= untrained[FEW],
             ),
             Check("the context network beats epochs by themselves", gain > 0),
-            Check("shuffling the order removes more than half of the gain", shuffled < gain / 2),
+            Check(
+                "shuffling the order removes more than half of the gain (there is one)",
+                gain > 0 and shuffled < gain / 2,
+            ),
             Check(
                 "the context network labels sequences in order better than shuffled ones",
                 gain > shuffled,
