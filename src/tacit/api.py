@@ -65,7 +65,10 @@ def pretrain(
     cls = METHODS.get(recipe.method)
     source = _open(data, recipe, progress)
     folder = RunFolder.create(out, recipe.method, name)
-    fit(recipe, folder, cls, source, encoder=module, progress=progress)
+    try:
+        fit(recipe, folder, cls, source, encoder=module, progress=progress)
+    finally:
+        folder.remove_if_empty()
     return Run(folder.path, encoder=module)
 
 

@@ -1,7 +1,8 @@
-"""User words (`temperature=0.2`, `views.crop_scale=...`, `lr=0.1`) to recipe fields."""
+"""User words (`temperature=0.2`, `views.area=...`, `lr=0.1`) to recipe fields."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from tacit.data.spec import SPECS
@@ -27,8 +28,8 @@ def place(name: str, value: Any, method_fields: list[str]) -> dict[str, Any]:
 
     >>> place("lr", 0.1, [])
     {'optimizer': {'lr': 0.1}}
-    >>> place("views.crop_scale", [0.2, 1], [])
-    {'views_options': {'crop_scale': [0.2, 1]}}
+    >>> place("views.area", [0.2, 1], [])
+    {'views_options': {'area': [0.2, 1]}}
     """
     section, dot, field = name.partition(".")
     if dot:
@@ -63,8 +64,11 @@ def split_words(method: str | None, data: str | None) -> tuple[str | None, str]:
     >>> split_words("byol", None)
     ('byol', 'photos')
     """
-    if method is not None and data is None and method.partition(":")[0] in SPECS:
-        return None, method
+    if method is not None and data is None:
+        if method.partition(":")[0] in SPECS:
+            return None, method
+        if Path(method).is_dir():
+            raise ConfigError(f"'{method}' is data, not a method: write images:{method}")
     return method, data or "photos"
 
 

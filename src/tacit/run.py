@@ -17,7 +17,7 @@ from tacit.embedding import embed_all
 from tacit.encoders import Encoder, load_encoder
 from tacit.encoders.chunked import plain
 from tacit.errors import DataError, TacitError
-from tacit.evaluation import evaluate_embeddings
+from tacit.evaluation import check_protocols, evaluate_embeddings
 from tacit.modalities import Modality, modality
 from tacit.recipe import Recipe
 from tacit.registry import METHODS
@@ -128,9 +128,10 @@ class Run:
 
         Raises
         ------
-        DataError : the data has no labels.
+        ValueError : unknown protocol. DataError : the data has no labels, or one class only.
         """
         names = [protocols] if isinstance(protocols, str) else list(protocols)
+        check_protocols(names)
         train, test = self.open(data, "train"), self.open(data, "test")
         if train.labels is None or test.labels is None:
             raise DataError(
@@ -139,6 +140,8 @@ class Run:
             )
         where = [_spread(len(train), train_samples), _spread(len(test), test_samples)]
         labels = [train.labels[where[0]], test.labels[where[1]]]
+        if len(np.unique(labels[0])) < 2:
+            raise DataError(f"'{train.name}' has one class only: there is nothing to tell apart.")
         rows = {"encoder": self._protocols(self.encoder, (train, test), where, labels, names)}
         if baselines:
             if self._own is None:

@@ -166,6 +166,7 @@ def test_a_killed_run_says_so_and_resumes(tmp_path):
         (["pretrain", "simclr", "digits", "--encoder", "resnet81"], "Did you mean 'resnet18'"),
         (["pretrain", "simclr", "digits", "--views", "simlr"], "Did you mean 'simclr'"),
         (["pretrain", "simclr", "digits", "--max-time", "soon"], "not a time"),
+        (["pretrain", "."], "write images:."),
         (["pretrain", "--resume", "nowhere"], "not a run folder"),
         (["evaluate", "nowhere"], "not a run folder"),
         (["methods", "biol"], "Did you mean 'byol'"),

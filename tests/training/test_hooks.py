@@ -63,3 +63,36 @@ def test_a_recipe_for_other_data_is_refused(tmp_path):
     recipe = Recipe(modality="series", data="digits", batch_size=8)
     with pytest.raises(DataError, match="is image data, but the recipe is for series data"):
         tacit.pretrain(None, "digits", recipe=recipe, out=tmp_path / "run", progress=False)
+
+
+def test_a_run_that_never_began_leaves_no_folder(tmp_path):
+    with pytest.raises(DataError, match="fewer than one batch"):
+        tacit.pretrain("simclr", "digits", batch_size=5000, out=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+    kept = tmp_path / "mine"
+    kept.mkdir()
+    (kept / "notes.txt").write_text("mine")
+    with pytest.raises(DataError):
+        tacit.pretrain("simclr", "digits", batch_size=5000, out=kept, progress=False)
+    assert [file.name for file in kept.iterdir()] == ["notes.txt"]
+
+
+def test_one_class_cannot_be_evaluated(tmp_path):
+    images = torch.randint(0, 255, (60, 16, 16), dtype=torch.uint8).numpy()
+    labels = torch.zeros(60, dtype=torch.long).numpy()
+    run = tacit.pretrain(
+        Hooked, (images, labels), steps=1, batch_size=16, out=tmp_path / "run", progress=False
+    )
+    with pytest.raises(DataError, match="one class only"):
+        run.evaluate("knn", data=(images, labels))
+    with pytest.raises(ValueError, match="Did you mean 'knn'"):
+        run.evaluate("kn", data=(images, labels))
+
+
+def test_the_monitor_looks_as_often_as_its_reservoir_allows(tmp_path):
+    """With few held-out samples a look is cheap: many of them in a short run."""
+    run = tacit.pretrain(
+        "simclr", "digits", steps=2, batch_size=256, out=tmp_path / "run", progress=False
+    )
+    held = 179  # a tenth of 1797
+    assert run.recipe.monitor.every == 10 * max(1, -(-int(held / (3 * 512) / 0.02) // 10))

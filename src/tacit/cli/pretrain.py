@@ -13,8 +13,8 @@ from tacit.errors import ConfigError
 def parse_settings(settings: list[str]) -> dict[str, Any]:
     """`["temperature=0.2"]` -> `{"temperature": 0.2}`; values are read as YAML.
 
-    >>> parse_settings(["views.crop_scale=[0.2, 1]"])
-    {'views.crop_scale': [0.2, 1]}
+    >>> parse_settings(["views.area=[0.2, 1]"])
+    {'views.area': [0.2, 1]}
     """
     import yaml
 
@@ -68,7 +68,7 @@ def pretrain(
         None, help="Augmentation preset: simclr | byol | barlow | dino | moco | none | ..."
     ),
     n_views: int = typer.Option(None, help="Views per sample, for multi-view methods."),
-    optimizer: str = typer.Option(None, help="sgd | lars | adam | adamw"),
+    optimizer: str = typer.Option(None, help="sgd | lars | adam | adamw | muon"),
     lr: float = typer.Option(None, help="Learning rate per 256 samples."),
     weight_decay: float = typer.Option(None, help="Weight decay of matrices."),
     seed: int = typer.Option(None, help="Seed of weights, order and views."),
@@ -80,7 +80,7 @@ def pretrain(
     settings: list[str] = typer.Option(
         [],
         "--set",
-        help="Any other field: temperature=0.2, views.crop_scale=[0.2,1], schedule.warmup=0.1",
+        help="Any other field: temperature=0.2, views.area=[0.2,1], schedule.warmup=0.1",
     ),
     recipe: Path = typer.Option(None, help="Replay a recipe.yaml."),
     resume: Path = typer.Option(None, help="Continue the run in this folder."),

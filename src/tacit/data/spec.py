@@ -158,7 +158,7 @@ def report_skipped(name: str, skipped: list[tuple[str, str]], total: int, strict
     more = f"; and {len(skipped) - NAMED} more" if len(skipped) > NAMED else ""
     message = f"{name}: {len(skipped)} of {total} could not be read: {named}{more}."
     if strict:
-        raise DataError(f"{message} Repair or remove them, or open without strict.")
+        raise DataError(f"{message} Repair or remove them, or leave --strict (strict=True) out.")
     logger.warning("%s They are skipped.", message)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -89,6 +90,14 @@ class RunFolder:
                 f"'{path}' is not a run folder (it has no recipe.yaml). `tacit runs` lists runs."
             )
         return run
+
+    def remove_if_empty(self) -> None:
+        """Leave nothing of a run that never began: no recipe, no folder."""
+        if not self.recipe_path.is_file() and not self.is_locked():
+            for name in ("status.json", ".lock"):
+                (self.path / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the user's own files stay
+                self.path.rmdir()
 
     recipe_path = property(lambda self: self.path / "recipe.yaml")
     metrics_path = property(lambda self: self.path / "metrics.csv")

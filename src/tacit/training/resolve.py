@@ -56,7 +56,7 @@ def resolve(recipe: Recipe, method: type[Method], source: Source) -> Recipe:
         )
     kind = modality(recipe.modality)
     recipe = recipe.changed(kind.complete(recipe, source))
-    training, _ = kind.reservoir(source, recipe)
+    training, reservoir = kind.reservoir(source, recipe)
     world = recipe.devices * recipe.nodes
     if recipe.batch_size is None:
         recipe = recipe.changed({"batch_size": max(len(training) // world, 1)})
@@ -84,7 +84,7 @@ def resolve(recipe: Recipe, method: type[Method], source: Source) -> Recipe:
         changes["epochs"] = EPOCHS
     if recipe.monitor.every is None:
         every = monitor_interval(
-            max(recipe.monitor.samples, source.chunk or 0),
+            max(len(reservoir), source.chunk or 0),
             recipe.batch_size * n_views,
             recipe.view_scale,
         )
