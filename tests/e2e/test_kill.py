@@ -152,7 +152,9 @@ def test_training_equals_the_uninterrupted_run(tmp_path: Path) -> None:
             assert metrics[column] == whole[column], (part, column)
         own = load_file(part / "encoder.safetensors")
         assert all(np.array_equal(own[key], weights[key]) for key in weights), part
-        assert not list(part.glob("**/.*.tmp")), part
+        left = {file.name for file in part.rglob("*") if file.name.startswith(".")}
+        assert left <= {".lock"}, part
+        assert not list(part.rglob("*.tmp")), part
 
 
 def test_embedding_loses_and_repeats_nothing(tmp_path: Path) -> None:

@@ -206,3 +206,22 @@ def test_a_full_disk_says_so_and_keeps_the_run(tmp_path, monkeypatch):
             train(tmp_path / "run", steps=40)
     run = tacit.load(tmp_path / "run").resume(progress=False)
     assert read_metrics(run.folder.metrics_path)["step"] == list(range(5, 45, 5))
+
+
+def test_a_run_killed_in_its_last_save_is_finished_by_resuming(tmp_path):
+    """Every step is in the checkpoint already; half-written files of the kill are swept away."""
+    whole = train(tmp_path / "run", steps=10)
+    health = whole.status["health"]
+    folder = whole.path
+    (folder / "encoder.safetensors").unlink()
+    (folder / "status.json").unlink()
+    for name in ("checkpoints/.last.ckpt.tmp", ".status.json.x1", ".encoder.77.safetensors"):
+        (folder / name).write_bytes(b"half")
+    (folder / ".gitignore").write_text("mine")
+    again = tacit.load(folder).resume(progress=False)
+    assert again.status["state"] == "finished"
+    assert again.status["health"] == health
+    assert again.status["rankme"] == pytest.approx(whole.metrics["rankme"][-1], rel=1e-6)
+    hidden = {file.name for file in folder.rglob(".*") if file.is_file()}
+    assert hidden == {".lock", ".gitignore"}
+    assert again.encoder.dim == whole.encoder.dim

@@ -128,6 +128,7 @@ def fit(
     recipe = recipe if resume else resolve(recipe, method, source)
     folder.lock()
     try:
+        folder.sweep()
         return _fit(recipe, folder, method, source, encoder, resume, progress)
     except BaseException as error:
         state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -223,6 +224,8 @@ def _fit(
         weights_only=True,
     )
     state = "interrupted" if saver.signal is not None else "finished"
+    if monitor is not None and monitor.health is None:  # resumed when no step was left
+        monitor.look(trainer, module)
     if distributed.rank() == 0:
         if state == "finished":
             _finish(module, stream)

@@ -18,6 +18,10 @@ from tacit.data.spec import short_name
 from tacit.errors import TacitError
 from tacit.recipe import Recipe
 
+TEMPORARY = (  # half-written files of `write_atomic`, the checkpoints, the encoder and the metrics
+    *(f".{name}.*" for name in ("recipe.yaml", "status.json", "environment.json", "encoder")),
+    *("checkpoints/.checksums.json.*", "checkpoints/.last.ckpt.tmp", "metrics.csv.tmp"),
+)
 PACKAGES = ("tacit", "torch", "lightning", "numpy", "scikit-learn", "pydantic")
 
 
@@ -156,6 +160,12 @@ class RunFolder:
                 f"Another process is training in '{self.path}'. Wait for it, stop it, or choose "
                 "another --out."
             ) from None
+
+    def sweep(self) -> None:
+        """Remove what a killed process was writing; only for who holds the lock."""
+        for pattern in TEMPORARY:
+            for file in self.path.glob(pattern):
+                file.unlink(missing_ok=True)
 
     def unlock(self) -> None:
         """Give the folder back."""
