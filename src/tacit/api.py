@@ -63,7 +63,7 @@ def pretrain(
     elif options:
         raise ConfigError("Give either a recipe or options, not both: recipe.changed({...}).")
     cls = METHODS.get(recipe.method)
-    source = _open(data, recipe, progress)
+    source = open_training(data, recipe, progress)
     folder = RunFolder.create(out, recipe.method, name)
     try:
         fit(recipe, folder, cls, source, encoder=module, progress=progress)
@@ -72,7 +72,7 @@ def pretrain(
     return Run(folder.path, encoder=module)
 
 
-def _open(data: Any, recipe: Recipe, progress: bool) -> Source:
+def open_training(data: Any, recipe: Recipe, progress: bool) -> Source:
     """The training source; images below 16 pixels are decoded to 32, where networks begin."""
 
     def opened(size: int | None) -> Source:

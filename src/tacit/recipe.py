@@ -75,6 +75,9 @@ class MonitorConfig(_Strict):
         None, ge=1, description="steps between looks; null: about 2 % of time"
     )
     samples: int = Field(1024, ge=32, description="size of the held-out reservoir")
+    criteria: tuple[str, ...] = Field(
+        (), description="label-free criteria to record beside those that the alarm needs"
+    )
 
 
 class Recipe(_Strict):

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from tacit.evaluation import CollapseAlarm, Health
+from tacit.evaluation.select import DIRECTIONS
 from tacit.report.axes import short
 from tacit.report.charts import Reference, Series, Span, line_chart
 
-# What metrics.csv holds beside the loss and its parts.
+# What metrics.csv holds beside the loss and its parts; MORE: what monitor.criteria added.
 MONITOR = ("rankme", "stable_rank", "alpha_req", "feature_std", "uniformity", "total_variance")
+MORE = tuple(name for name in DIRECTIONS if name not in MONITOR)
 OTHER = (
     "step",
     "epoch",
@@ -23,6 +25,7 @@ OTHER = (
     "width",
     "health",
     *MONITOR,
+    *MORE,
 )
 MOST_PARTS = 8
 
@@ -149,6 +152,7 @@ def charts(metrics: Metrics) -> list[Chart]:
             y_label="log mean Gaussian potential",
             note="Lower is more evenly spread over the sphere; 0 is a single point.",
         ),
+        *(_chart(metrics, name, {name: name}, spans, y_label=name) for name in MORE),
         _chart(metrics, "Learning rate", {"lr": "learning rate"}, [], y_label="lr", zero=True),
     ]
     return [chart for chart in drawn if chart]

@@ -116,6 +116,8 @@ def outcome(run: Run, status: dict[str, Any], metrics: Metrics) -> Outcome:
         return Outcome(f"Still running: this page shows the state after {reached}.", "")
     if state == "failed":
         return Outcome(f"Failed after {reached}: {status.get('error', 'unknown')}", resumable)
+    if state == "pruned":
+        return Outcome(f"Pruned after {reached}: its sweep stopped it early.", resumable)
     if state in ("interrupted", "killed"):
         return Outcome(f"{state.capitalize()} after {reached}, before the end.", resumable)
     return Outcome("The run has not begun.", "")

@@ -30,7 +30,7 @@ from tacit.training.checkpoint import CheckpointCallback, find_checkpoint
 from tacit.training.folder import RunFolder, write_atomic
 from tacit.training.metrics import MetricsCallback
 from tacit.training.module import TrainingModule
-from tacit.training.monitor import MonitorCallback, evaluating
+from tacit.training.monitor import MonitorCallback, Watch, evaluating
 from tacit.training.progress import ProgressCallback
 from tacit.training.resolve import resolve, resolve_options, total_steps
 from tacit.training.stream import BatchStream
@@ -103,6 +103,7 @@ def fit(
     encoder: nn.Module | None = None,
     resume: bool = False,
     progress: bool = True,
+    watch: Watch | None = None,
 ) -> str:
     """Train by a recipe in a run folder.
 
@@ -115,10 +116,11 @@ def fit(
     encoder : the user's own network instead of the recipe's.
     resume : continue from the folder's checkpoint.
     progress : show a bar.
+    watch : is told of every look of the monitor; where it returns True, the run ends, pruned.
 
     Returns
     -------
-    "finished" or "interrupted".
+    "finished", "interrupted" or "pruned".
 
     Raises
     ------
@@ -129,7 +131,7 @@ def fit(
     folder.lock()
     try:
         folder.sweep()
-        return _fit(recipe, folder, method, source, encoder, resume, progress)
+        return _fit(recipe, folder, method, source, encoder, resume, progress, watch)
     except BaseException as error:
         state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         with contextlib.suppress(TacitError):  # a full disk takes no status either
@@ -150,6 +152,7 @@ def _fit(
     encoder: nn.Module | None,
     resume: bool,
     show: bool,
+    watch: Watch | None,
 ) -> str:
     checkpoint = find_checkpoint(folder.checkpoint_path) if resume else None
     kind = modality(recipe.modality)
@@ -186,13 +189,15 @@ def _fit(
         folder.write_environment(recipe.seed)
 
     images = recipe.batch_size * stream.world
-    metrics = MetricsCallback(folder.metrics_path, list(MONITOR_COLUMNS), images)
+    also = [name for name in recipe.monitor.criteria if name not in MONITOR_COLUMNS]
+    metrics = MetricsCallback(folder.metrics_path, [*MONITOR_COLUMNS, *also], images)
     monitor = None
     if len(reservoir) >= 8:
         assert recipe.monitor.every is not None
         chunk = source.chunk or MONITOR_CHUNK
         chunks = [source.batch(reservoir[i : i + chunk]) for i in range(0, len(reservoir), chunk)]
-        monitor = MonitorCallback(chunks, kind.eval_view(spec), recipe.monitor.every, metrics)
+        view = kind.eval_view(spec)
+        monitor = MonitorCallback(chunks, view, recipe.monitor.every, metrics, also, watch)
     saver = CheckpointCallback(folder.checkpoint_path, recipe.checkpoint_every)
     callbacks: list[L.Callback] = [c for c in (monitor, metrics, saver) if c is not None]
     if show:
@@ -223,9 +228,10 @@ def _fit(
         ckpt_path=checkpoint,
         weights_only=True,
     )
-    state = "interrupted" if saver.signal is not None else "finished"
     if monitor is not None and monitor.health is None:  # resumed when no step was left
         monitor.look(trainer, module)
+    pruned = monitor is not None and monitor.stopped
+    state = "interrupted" if saver.signal is not None else "pruned" if pruned else "finished"
     if distributed.rank() == 0:
         if state == "finished":
             _finish(module, stream)

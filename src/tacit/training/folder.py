@@ -115,7 +115,8 @@ class RunFolder:
         return Recipe.load(self.recipe_path)
 
     def status(self) -> dict[str, Any]:
-        """State (running, finished, interrupted, failed), step, seconds ...; {} before the start.
+        """State (running, finished, interrupted, pruned, failed), step, seconds ...; {} before the
+        start.
 
         A run that says it is running but whose lock is free was killed.
         """

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import lightning as L
 import torch
 from torch import Tensor, nn
 
-from tacit.evaluation.criteria import online_criteria
+from tacit.errors import CollapseError
+from tacit.evaluation.criteria import criteria, online_criteria
 from tacit.evaluation.health import CollapseAlarm, Health
 from tacit.training.metrics import MetricsCallback
 from tacit.training.module import TrainingModule
@@ -45,6 +47,17 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             child.training = mode
 
 
+class Look(NamedTuple):
+    """What the monitor saw: share of the run that is done, criteria, the alarm's judgement."""
+
+    fraction: float
+    values: dict[str, float]
+    health: Health
+
+
+Watch: TypeAlias = Callable[[Look], bool]  # is told of every look; True stops the run there
+
+
 class MonitorCallback(L.Callback):
     """Computes the criteria of a held-out reservoir every few steps and rings the alarm.
 
@@ -54,12 +67,21 @@ class MonitorCallback(L.Callback):
     view : deterministic evaluation view, raw samples -> network input.
     every : optimiser steps between looks.
     metrics : where the values are written.
+    also : further criteria to compute, by name.
+    watch : is told of every look and may stop the run.
     """
 
     def __init__(
-        self, chunks: list[Any], view: nn.Module, every: int, metrics: MetricsCallback
+        self,
+        chunks: list[Any],
+        view: nn.Module,
+        every: int,
+        metrics: MetricsCallback,
+        also: Sequence[str] = (),
+        watch: Watch | None = None,
     ) -> None:
         self.chunks, self.view, self.every, self.metrics = chunks, view, every, metrics
+        self.also, self.watch, self.stopped = also, watch, False
         self.alarm = CollapseAlarm()
         self.health: Health | None = None
         self.values: dict[str, float] = {}
@@ -95,13 +117,16 @@ class MonitorCallback(L.Callback):
         assert isinstance(module, TrainingModule)
         start = time.monotonic()
         self._seen = trainer.global_step
-        self.values = online_criteria(self.embed(module))
+        embeddings = self.embed(module)
+        self.values = online_criteria(embeddings) | _further(embeddings, self.also)
         was = self.health.state if self.health else "healthy"
         self.health = self.alarm.update(trainer.global_step, self.values)
         self.metrics.pending = {**self.values, "health": self.health.state}
         self.seconds += time.monotonic() - start
         if "collapse" in self.health.state and self.health.state != was:
             log.warning(self.health.message)
+        if self.watch is not None and self.watch(Look(module.fraction, self.values, self.health)):
+            self.stopped = trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
         return {"alarm": self.alarm.state_dict(), "seconds": self.seconds}
@@ -109,3 +134,12 @@ class MonitorCallback(L.Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.alarm.load_state_dict(state["alarm"])
         self.seconds = state["seconds"]
+
+
+def _further(embeddings: Tensor, names: Sequence[str]) -> dict[str, float]:
+    """Criteria by name; NaN where the embeddings are all zero."""
+    try:
+        found = criteria(embeddings, names) if names else {}
+    except CollapseError:
+        return dict.fromkeys(names, math.nan)
+    return {name: result.value for name, result in found.items()}

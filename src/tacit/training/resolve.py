@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from pydantic import ValidationError
 
 from tacit.data import Source
-from tacit.errors import ConfigError, DataError
+from tacit.errors import ConfigError, DataError, did_you_mean
+from tacit.evaluation.select import DIRECTIONS
 from tacit.methods.base import Method
 from tacit.modalities import modality
 from tacit.recipe import Recipe, explain
@@ -54,6 +56,7 @@ def resolve(recipe: Recipe, method: type[Method], source: Source) -> Recipe:
             f"'{source.name}' is {source.modality} data, but the recipe is for {recipe.modality} "
             "data. Start from the method's name, or correct `modality` in the recipe."
         )
+    _check_criteria(recipe.monitor.criteria)
     kind = modality(recipe.modality)
     recipe = recipe.changed(kind.complete(recipe, source))
     training, reservoir = kind.reservoir(source, recipe)
@@ -90,6 +93,16 @@ def resolve(recipe: Recipe, method: type[Method], source: Source) -> Recipe:
         )
         changes["monitor"] = {"every": every}
     return recipe.changed(changes)
+
+
+def _check_criteria(names: Sequence[str]) -> None:
+    known = [name for name in DIRECTIONS if name != "lidar"]  # it needs several views of a sample
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"monitor.criteria: there is no criterion '{name}' that the monitor can record."
+                f"{did_you_mean(name, known)} Known: {', '.join(known)}."
+            )
 
 
 def total_steps(recipe: Recipe, n_training: int) -> int | None:
