@@ -2,10 +2,14 @@
 
 A loss over all processes is the pure loss on the gathered batch: every rank gathers, computes the
 same value, and `all_gather`'s backward sums the gradients of all ranks. Data-parallel training then
-averages parameter gradients over ranks, which gives exactly the one-process gradient.
+averages parameter gradients over ranks, which gives exactly the one-process gradient. A loss that
+is a mean over the own rows goes through `as_global_mean`, so that the average over processes is the
+mean over all rows, also where the processes hold different numbers of them.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -27,31 +31,89 @@ def rank() -> int:
     return dist.get_rank() if initialised() else 0
 
 
+class Rows(NamedTuple):
+    """How many rows every process holds, in rank order, and which process this is."""
+
+    counts: tuple[int, ...]
+    rank: int = 0
+
+    @property
+    def total(self) -> int:
+        """Rows of all processes."""
+        return sum(self.counts)
+
+    @property
+    def first(self) -> int:
+        """Place of this process's first row among those of all."""
+        return sum(self.counts[: self.rank])
+
+    @property
+    def own(self) -> slice:
+        """Places of this process's rows among those of all."""
+        return slice(self.first, self.first + self.counts[self.rank])
+
+    @property
+    def weight(self) -> float:
+        """Factor of a mean over own rows; the average over processes is then that of all rows.
+
+        >>> Rows((3, 1), rank=0).weight, Rows((3, 1), rank=1).weight
+        (1.5, 0.5)
+        """
+        return self.counts[self.rank] * len(self.counts) / self.total
+
+
+def count_rows(n: int, device: torch.device | None = None) -> Rows:
+    """Ask all processes for their number of rows; every process must call it.
+
+    `device` is that of the rows: the numbers travel over it where the processes have no other way.
+
+    >>> count_rows(5)
+    Rows(counts=(5,), rank=0)
+    """
+    if not initialised():
+        return Rows((n,))
+    counts = torch.zeros(world_size(), dtype=torch.long)
+    counts[rank()] = n
+    counts = counts.to(_device(device))
+    dist.all_reduce(counts)
+    return Rows(tuple(counts.tolist()), rank())
+
+
+def _device(other: torch.device | None) -> torch.device | None:
+    """Where small numbers travel: on the CPU, which waits for no GPU, if the processes can."""
+    return torch.device("cpu") if "gloo" in dist.get_backend_config() else other
+
+
 class _AllGather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:  # type: ignore[no-untyped-def, override]
-        ctx.rows = x.shape[0]
-        parts = [torch.empty_like(x) for _ in range(world_size())]
-        dist.all_gather(parts, x.contiguous())
-        return torch.cat(parts)
+    def forward(ctx, x: Tensor, rows: Rows) -> Tensor:  # type: ignore[no-untyped-def, override]
+        ctx.rows, longest = rows, max(rows.counts)
+        padded = x.contiguous()
+        if len(x) < longest:
+            padded = torch.cat([x, x.new_zeros(longest - len(x), *x.shape[1:])])
+        parts = [torch.empty_like(padded) for _ in rows.counts]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:n] for part, n in zip(parts, rows.counts, strict=True)])
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[no-untyped-def, override]
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def, override]
         grad = grad.contiguous()
         dist.all_reduce(grad)
-        start = rank() * ctx.rows
-        return grad[start : start + ctx.rows]
+        return grad[ctx.rows.own], None
 
 
-def all_gather(x: Tensor) -> Tensor:
-    """Rows of `x` (n, ...) of every process, in rank order: (n * world, ...). Differentiable.
+def all_gather(x: Tensor, rows: Rows | None = None) -> Tensor:
+    """Rows of `x` (n, ...) of every process, in rank order: (sum of n, ...). Differentiable.
 
-    Every rank must pass the same number of rows. Outside distributed training: `x` itself.
+    Processes may hold different numbers of rows. `rows`: what `count_rows(len(x))` says, where it
+    is known already. Outside distributed training: `x` itself.
 
     >>> all_gather(torch.ones(2, 3)).shape
     torch.Size([2, 3])
     """
-    return _AllGather.apply(x) if initialised() else x
+    if not initialised():
+        return x
+    return _AllGather.apply(x, count_rows(len(x), x.device) if rows is None else rows)
 
 
 def all_reduce_mean(x: Tensor) -> Tensor:
@@ -70,6 +132,21 @@ def all_reduce_sum(x: Tensor) -> Tensor:
     x = x.detach().clone()
     dist.all_reduce(x)
     return x
+
+
+def as_global_mean(mean: Tensor, n: int | Tensor) -> Tensor:
+    """A mean over `n` own items, scaled: averaged over processes it is the mean over all items.
+
+    >>> as_global_mean(torch.tensor(2.0), 5)
+    tensor(2.)
+    """
+    if not initialised():
+        return mean
+    if not isinstance(n, Tensor):
+        n = torch.tensor(n, device=_device(mean.device))
+    average = all_reduce_mean(n.double())
+    weight = torch.where(average > 0, n / average, torch.ones_like(average))
+    return mean * weight.to(mean)
 
 
 def broadcast_float(value: float) -> float:

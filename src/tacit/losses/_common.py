@@ -105,10 +105,10 @@ def unit_rows(z: Tensor, name: str = "embeddings") -> Tensor:
     return z / norm.clamp_min(1e-12)
 
 
-def reduce(values: Tensor, reduction: str) -> Tensor:
-    """Apply ``"mean"``, ``"sum"`` or ``"none"``."""
+def reduce(values: Tensor, reduction: str, weight: float = 1.0) -> Tensor:
+    """Apply ``"mean"``, times the weight of this process's rows, ``"sum"`` or ``"none"``."""
     if reduction == "mean":
-        return values.mean()
+        return weight * values.mean()
     if reduction == "sum":
         return values.sum()
     if reduction == "none":

@@ -100,9 +100,10 @@ def barlow_twins_loss(
     """
     check_views(z1, z2)
     if gather:
-        from tacit.distributed import all_gather
+        from tacit.distributed import all_gather, count_rows
 
-        z1, z2 = all_gather(z1), all_gather(z2)
+        rows = count_rows(len(z1), z1.device)
+        z1, z2 = all_gather(z1, rows), all_gather(z2, rows)
     check_views(z1, z2, minimum=2)
     if standardize is None:
         standardize = "unbiased" if eps == 0 else "batchnorm"

@@ -142,6 +142,7 @@ def cacr_moco_v3_loss(
     *,
     all_keys: Float[Tensor, "global dim"] | None = None,
     rank: int = 0,
+    first: int | None = None,
     reduction: str | None = None,
 ) -> Float[Tensor, ""]:
     r"""CACR with a predictor and a momentum encoder, for the key of one view.
@@ -165,9 +166,11 @@ def cacr_moco_v3_loss(
     form
         ``"rbf"`` or ``"euclidean"``.
     all_keys
-        Keys of all processes in rank order, (world N, d); default: ``key``.
+        Keys of all processes in rank order; default: ``key``.
     rank
-        Index of this process in ``all_keys``.
+        Index of this process, where all processes hold N keys.
+    first
+        Place of this process's first key in ``all_keys``; default: ``rank`` N.
     reduction
         ``"mean"`` or ``"sum"`` over the batch. Default, as released: the mean for ``"rbf"`` and
         the sum for ``"euclidean"``, which makes their scales differ by N.
@@ -206,9 +209,10 @@ def cacr_moco_v3_loss(
     k = unit_rows(key.detach(), "key")
     pool = k if all_keys is None else unit_rows(all_keys.detach(), "all_keys")
     batch = len(k)
-    if rank < 0 or pool.shape[1] != k.shape[1] or len(pool) < (rank + 1) * batch:
+    first = rank * batch if first is None else first
+    if first < 0 or pool.shape[1] != k.shape[1] or len(pool) < first + batch:
         raise ValueError(
-            f"all_keys {tuple(pool.shape)} has no block {rank} of {batch} keys of this process"
+            f"all_keys {tuple(pool.shape)} does not hold {batch} keys of this process from {first}"
         )
     if len(pool) < 2:
         raise ValueError("need at least 2 keys for negatives, got 1; use a larger batch")
@@ -218,7 +222,7 @@ def cacr_moco_v3_loss(
         lse = torch.stack([pairwise_logsumexp(view, pool, 1 / T) for view in q])
         terms = 2 * T * (lse - positive / T)
     else:
-        own = torch.arange(batch, device=k.device) + rank * batch
+        own = torch.arange(batch, device=k.device) + first
         mean = [
             pairwise_softmax_mean(view, pool, 1 / T, self_index=own, detach_weights=True)
             for view in q

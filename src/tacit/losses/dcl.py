@@ -74,13 +74,15 @@ def dcl_loss(
     check_views(z1, z2)
     check_positive("temperature", temperature)
     u1, u2 = unit_rows(z1, "z1"), unit_rows(z2, "z2")
-    all1, all2, first = u1, u2, 0
+    all1, all2, first, weight = u1, u2, 0, 1.0
     if gather:
-        from tacit.distributed import all_gather, rank
+        from tacit.distributed import all_gather, count_rows
 
-        all1, all2, first = all_gather(u1), all_gather(u2), rank() * len(u1)
+        rows = count_rows(len(u1), u1.device)
+        all1, all2 = all_gather(u1, rows), all_gather(u2, rows)
+        first, weight = rows.first, rows.weight
         if instance_ids is not None:
-            instance_ids = all_gather(instance_ids)
+            instance_ids = all_gather(instance_ids, rows)
     check_views(all1, all2, minimum=2)
     ids = torch.arange(len(all1), device=u1.device) if instance_ids is None else instance_ids
     own = slice(first, first + len(u1))
@@ -91,7 +93,7 @@ def dcl_loss(
     else:
         weights = [weight_fn(all1, all2)[own], weight_fn(all2, all1)[own]]
         weighted = torch.stack(weights) * positive
-    return reduce(log_negatives - weighted, reduction)
+    return reduce(log_negatives - weighted, reduction, weight)
 
 
 def _log_negatives(
@@ -271,13 +273,14 @@ def nnclr_dcl_loss(
     check_positive("temperature", temperature)
     u, v = unit_rows(nn, "nn"), unit_rows(p, "p")
     positive = (u * v).sum(1) / temperature
-    own = torch.arange(len(u), device=u.device)
+    own, weight = torch.arange(len(u), device=u.device), 1.0
     if gather:
-        from tacit.distributed import all_gather, rank
+        from tacit.distributed import all_gather, count_rows
 
-        v, own = all_gather(v), own + rank() * len(u)
+        rows = count_rows(len(u), u.device)
+        v, own, weight = all_gather(v, rows), own + rows.first, rows.weight
     log_negatives = pairwise_logsumexp(u, v, 1 / temperature, self_index=own)
-    return (log_negatives - positive).mean()
+    return weight * (log_negatives - positive).mean()
 
 
 class DCLLoss(nn.Module):

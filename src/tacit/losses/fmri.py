@@ -88,6 +88,8 @@ def balanced_edge_bce(
     logits: Float[Tensor, "*batch rois rois"],
     adj: Shaped[Tensor, "*batch rois rois"],
     edge_mask: Shaped[Tensor, "*batch rois rois"],
+    *,
+    gather: bool = False,
 ) -> Float[Tensor, ""]:
     r"""Binary cross-entropy of the masked pairs, links and non-links weighing the same.
 
@@ -104,6 +106,9 @@ def balanced_edge_bce(
         True links (boolean, or 0 and 1).
     edge_mask
         Pairs that were hidden and count.
+    gather
+        Take both means over the pairs of all processes: the average of their losses is then the
+        loss of all pairs together.
 
     References
     ----------
@@ -123,10 +128,15 @@ def balanced_edge_bce(
         )
     adj, edge_mask = adj.bool(), edge_mask.bool()
     links, others = edge_mask & adj, edge_mask & ~adj
+    counts = torch.stack([links.sum(), others.sum()]).to(logits.dtype)
+    if gather:
+        from tacit.distributed import all_reduce_mean
+
+        counts = all_reduce_mean(counts)
     terms = [
-        (softplus(sign * logits) * kind).sum() / kind.sum()
-        for sign, kind in ((-1.0, links), (1.0, others))
-        if bool(kind.any())
+        (softplus(sign * logits) * kind).sum() / count
+        for sign, kind, count in ((-1.0, links, counts[0]), (1.0, others, counts[1]))
+        if count > 0
     ]
     return torch.stack(terms).mean() if terms else logits.sum() * 0.0
 

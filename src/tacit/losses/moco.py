@@ -106,10 +106,11 @@ def moco_v3_loss(
 def _moco_v3_direction(q: Tensor, k: Tensor, temperature: float, gather: bool) -> Tensor:
     check_views(q, k, names="q, k")
     u, key = unit_rows(q, "q"), unit_rows(k.detach(), "k")
-    positive = (u * key).sum(1) / temperature
+    positive, weight = (u * key).sum(1) / temperature, 1.0
     if gather:
-        from tacit.distributed import all_gather
+        from tacit.distributed import all_gather, count_rows
 
-        key = all_gather(key)
+        rows = count_rows(len(u), u.device)
+        key, weight = all_gather(key, rows), rows.weight
     log_sum = pairwise_logsumexp(u, key, 1 / temperature)
-    return 2 * temperature * (log_sum - positive).mean()
+    return 2 * temperature * weight * (log_sum - positive).mean()

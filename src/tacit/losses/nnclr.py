@@ -47,9 +47,10 @@ def nnclr_loss(
     check_views(nn, p, names="nn, p")
     check_positive("temperature", temperature)
     u, v = unit_rows(nn, "nn"), unit_rows(p, "p")
-    positive = (u * v).sum(1) / temperature
+    positive, weight = (u * v).sum(1) / temperature, 1.0
     if gather:
-        from tacit.distributed import all_gather
+        from tacit.distributed import all_gather, count_rows
 
-        v = all_gather(v)
-    return (pairwise_logsumexp(u, v, 1 / temperature) - positive).mean()
+        rows = count_rows(len(u), u.device)
+        v, weight = all_gather(v, rows), rows.weight
+    return weight * (pairwise_logsumexp(u, v, 1 / temperature) - positive).mean()

@@ -62,14 +62,15 @@ def nt_xent_loss(
     check_views(z1, z2)
     check_positive("temperature", temperature)
     u1, u2 = (unit_rows(z1, "z1"), unit_rows(z2, "z2")) if normalize else (z1, z2)
-    n = len(u1)
+    n, weight = len(u1), 1.0
     own = torch.arange(n, device=u1.device)
     all1, all2 = u1, u2
     if gather:
-        from tacit.distributed import all_gather, rank
+        from tacit.distributed import all_gather, count_rows
 
-        all1, all2 = all_gather(u1), all_gather(u2)
-        own = own + rank() * n
+        rows = count_rows(n, u1.device)
+        all1, all2 = all_gather(u1, rows), all_gather(u2, rows)
+        own, weight = own + rows.first, rows.weight
     log_sum = pairwise_logsumexp(
         torch.cat([u1, u2]),
         torch.cat([all1, all2]),
@@ -77,7 +78,7 @@ def nt_xent_loss(
         self_index=torch.cat([own, own + len(all1)]),
     )
     positive = (u1 * u2).sum(1) / temperature
-    return reduce(log_sum.view(2, n) - positive, reduction)
+    return reduce(log_sum.view(2, n) - positive, reduction, weight)
 
 
 @full_precision
@@ -123,18 +124,19 @@ def nt_xent(
     check_views(z1, z2)
     check_positive("temperature", temperature)
     u1, u2 = unit_rows(z1, "z1"), unit_rows(z2, "z2")
-    all1, all2 = u1, u2
+    all1, all2, weight = u1, u2, 1.0
     if gather:
-        from tacit.distributed import all_gather
+        from tacit.distributed import all_gather, count_rows
 
-        all1, all2 = all_gather(u1), all_gather(u2)
+        rows = count_rows(len(u1), u1.device)
+        all1, all2, weight = all_gather(u1, rows), all_gather(u2, rows), rows.weight
     log_sum = torch.stack(
         [
             pairwise_logsumexp(u1, all2, 1 / temperature),
             pairwise_logsumexp(u2, all1, 1 / temperature),
         ]
     )
-    return (log_sum - (u1 * u2).sum(1) / temperature).mean()
+    return weight * (log_sum - (u1 * u2).sum(1) / temperature).mean()
 
 
 @full_precision

@@ -32,11 +32,13 @@ def pair_accuracy(
     """
     check_views(z1, z2)
     u1, u2 = unit_rows(z1, "z1"), unit_rows(z2, "z2")
-    all1, all2, start = u1, u2, 0
+    all1, all2, start, weight = u1, u2, 0, 1.0
     if gather:
-        from tacit.distributed import all_gather, rank
+        from tacit.distributed import all_gather, count_rows
 
-        all1, all2, start = all_gather(u1), all_gather(u2), rank() * len(u1)
+        counts = count_rows(len(u1), u1.device)
+        all1, all2 = all_gather(u1, counts), all_gather(u2, counts)
+        start, weight = counts.first, counts.weight
     n, total = len(u1), len(all1)
     own = torch.arange(n, device=u1.device) + start
     positive = (u1 * u2).sum(1).repeat(2)
@@ -48,4 +50,4 @@ def pair_accuracy(
         similar.scatter_(1, place[:, None], -torch.inf)
         similar.scatter_(1, ((place + total) % (2 * total))[:, None], -torch.inf)
         found.append(similar.amax(1))
-    return (positive >= torch.cat(found)).to(u1.dtype).mean()
+    return weight * (positive >= torch.cat(found)).to(u1.dtype).mean()

@@ -59,9 +59,10 @@ def sinkhorn(
         raise ValueError("scores hold NaN or infinity; lower the learning rate or check the input")
     n, own = len(scores), 0
     if gather:
-        from tacit.distributed import all_gather, rank
+        from tacit.distributed import all_gather, count_rows
 
-        scores, own = all_gather(scores), rank() * n
+        rows = count_rows(n, scores.device)
+        scores, own = all_gather(scores, rows), rows.first
     log_codes = scores / epsilon
     samples, prototypes = log_codes.shape
     for _ in range(iterations):

@@ -71,9 +71,10 @@ def vicreg_loss(
     check_views(z1, z2)
     invariance = (z1 - z2).pow(2).mean()
     if gather:
-        from tacit.distributed import all_gather
+        from tacit.distributed import all_gather, count_rows
 
-        z1, z2 = all_gather(z1), all_gather(z2)
+        rows = count_rows(len(z1), z1.device)
+        z1, z2, invariance = all_gather(z1, rows), all_gather(z2, rows), rows.weight * invariance
     check_views(z1, z2, minimum=2)
     variance = (_variance(z1, eps) + _variance(z2, eps)) / 2
     covariance = _covariance(z1) + _covariance(z2)

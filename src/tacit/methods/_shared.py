@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from tacit.distributed import all_gather, rank, world_size
+from tacit.distributed import all_gather, count_rows, world_size
 from tacit.errors import ConfigError
 from tacit.methods.base import Batch, Method
 
@@ -29,12 +29,9 @@ def two_views(method: Method, batch: Batch) -> list[Tensor]:
 
 def gather_each(embeddings: Iterable[Tensor]) -> list[Tensor]:
     """Every view with the rows of all processes, each view apart (differentiable)."""
-    return [all_gather(z) for z in embeddings]
-
-
-def own_rows(x: Tensor) -> Tensor:
-    """The rows of a gathered tensor that came from this process."""
-    return x.chunk(world_size())[rank()]
+    views = list(embeddings)
+    rows = count_rows(len(views[0]), views[0].device)
+    return [all_gather(z, rows) for z in views]
 
 
 @torch.no_grad()
@@ -48,7 +45,8 @@ def shuffled_forward(
     """
     if world_size() == 1:
         return network(x)
-    everything = all_gather(x)
+    rows = count_rows(len(x), x.device)
+    everything = all_gather(x, rows)
     order = torch.randperm(len(everything), generator=generator).to(x.device)
-    shuffled = all_gather(network(own_rows(everything[order])))
-    return own_rows(shuffled[order.argsort()])
+    shuffled = all_gather(network(everything[order[rows.own]]), rows)
+    return shuffled[order.argsort()[rows.own]]

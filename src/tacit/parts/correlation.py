@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tacit.distributed import all_reduce_mean
+from tacit.distributed import all_reduce_mean, as_global_mean
 
 
 class CorrelationEMA(nn.Module):
@@ -92,7 +92,7 @@ class CorrelationEMA(nn.Module):
             raise ValueError(f"views must have one batch size, got {[len(v) for v in views]}")
         with torch.autocast(self.corr.device.type, enabled=False):
             rows = self._rows(views)
-            batch_corr = all_reduce_mean(rows.T @ rows / len(rows))
+            batch_corr = _global_mean(rows.T @ rows / len(rows), len(rows))
             if not bool(torch.isfinite(batch_corr).all()):
                 raise ValueError(
                     f"the embeddings are not finite at update {int(self.updates)}; lower the "
@@ -100,7 +100,7 @@ class CorrelationEMA(nn.Module):
                 )
             self.corr = self._average(self.corr, batch_corr)
             if self.track_mean:
-                self.mean = self._average(self.mean, all_reduce_mean(rows.mean(0)))
+                self.mean = self._average(self.mean, _global_mean(rows.mean(0), len(rows)))
             if self.track_cross:
                 self._update_cross(rows, views, targets)
         self.updates = self.updates + 1
@@ -114,8 +114,9 @@ class CorrelationEMA(nn.Module):
                 f"track_cross needs targets of the shapes of the views, one a view; got {shapes}"
             )
         goals = self._rows(targets)
-        self.cross = self._average(self.cross, all_reduce_mean(goals.T @ rows / len(rows)))
-        self.target_mean = self._average(self.target_mean, all_reduce_mean(goals.mean(0)))
+        n = len(rows)
+        self.cross = self._average(self.cross, _global_mean(goals.T @ rows / n, n))
+        self.target_mean = self._average(self.target_mean, _global_mean(goals.mean(0), n))
 
     def _rows(self, views: Sequence[Tensor]) -> Tensor:
         rows = torch.cat([v.detach() for v in views])
@@ -138,3 +139,8 @@ class CorrelationEMA(nn.Module):
         if not (self.track_mean and self.track_cross):
             raise ValueError("cross_covariance needs track_mean=True and track_cross=True")
         return self.cross - torch.outer(self.target_mean, self.mean)
+
+
+def _global_mean(mean: Tensor, n: int) -> Tensor:
+    """The mean over the rows of all processes from that over the `n` own ones."""
+    return all_reduce_mean(as_global_mean(mean, n))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from tacit.distributed import rank
+
 
 class SharedGenerator(nn.Module):
     """Fresh generators that are the same on every process and after a resume.
@@ -30,8 +32,12 @@ class SharedGenerator(nn.Module):
         self.register_buffer("seed", start)
         self.register_buffer("calls", torch.zeros((), dtype=torch.long))
 
-    def next(self) -> torch.Generator:
-        """A generator on the CPU that no earlier call returned."""
-        generator = torch.Generator().manual_seed(int(self.seed) + int(self.calls))
+    def next(self, *, apart: bool = False) -> torch.Generator:
+        """A generator on the CPU that no earlier call returned.
+
+        `apart`: another one on every process, for what each draws for its own samples.
+        """
+        process = rank() << 40 if apart else 0
+        generator = torch.Generator().manual_seed(int(self.seed) + int(self.calls) + process)
         self.calls += 1
         return generator

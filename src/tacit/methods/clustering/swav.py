@@ -8,12 +8,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from tacit.distributed import all_gather
+from tacit.distributed import all_gather, as_global_mean, count_rows
 from tacit.encoders import Encoder
 from tacit.encoders.heads import MLPHead
 from tacit.errors import ConfigError
 from tacit.losses import sinkhorn, swav_loss
-from tacit.methods._shared import own_rows
 from tacit.methods.base import Batch, Losses, Method, Paper, cat_views
 from tacit.parts import FeatureQueue, Prototypes
 from tacit.recipe import OptimizerConfig, Recipe
@@ -80,19 +79,21 @@ class SwAV(Method):
         scores = [self.prototypes(view) for view in z]
         codes = [self._codes(i, scores[i]) for i in range(c.n_global)]
         self._features.append([view.detach() for view in z[: c.n_global]])
-        return Losses(swav_loss(scores, codes, temperature=c.temperature))
+        loss = swav_loss(scores, codes, temperature=c.temperature)
+        return Losses(as_global_mean(loss, len(batch)))
 
     @torch.no_grad()
     def _codes(self, i: int, scores: Tensor) -> Tensor:
         """Codes of global crop i, balanced over all processes and its queue."""
         c = self.config
-        rows = everything = all_gather(scores.detach())
+        rows = count_rows(len(scores), scores.device)
+        everything = all_gather(scores.detach(), rows)
         if self.queues and self.progress.epoch >= c.queue_start_epoch:
             queue = self.queues[i]
             if int(queue.filled) == queue.size:
-                everything = torch.cat([rows, self.prototypes(queue.rows).to(rows.dtype)])
+                everything = torch.cat([everything, self.prototypes(queue.rows).to(scores.dtype)])
         codes = sinkhorn(everything, iterations=c.sinkhorn_iterations, epsilon=c.epsilon)
-        return own_rows(codes[: len(rows)])
+        return codes[rows.own]
 
     def before_step(self) -> None:
         if self.progress.epoch < self.config.freeze_prototypes_epochs:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tacit.distributed import world_size
+from tacit.distributed import as_global_mean, count_rows
 from tacit.encoders.base import Encoder
 from tacit.encoders.heads import MLPHead
 from tacit.encoders.series import LatentMapper, MappedEncoder
@@ -73,7 +73,8 @@ class FrameBranches(nn.Module):
 
     def loss(self, h: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and its terms from the outputs of all encoders, the time encoder's as "time"."""
-        batch = len(h["time"]) * world_size()
+        n = len(h["time"])
+        batch = count_rows(n, h["time"].device).total
         if batch < 2:
             raise ValueError("a batch of one window has no negatives; use at least two")
         z = {name: F.normalize(self.projectors[name](h[name]), eps=1e-12) for name in h}
@@ -84,7 +85,7 @@ class FrameBranches(nn.Module):
         weight = 1 / batch if self.l1_weight is None else self.l1_weight
         total = torch.stack(list(parts.values())).sum()
         for name, predictor in self.predictors.items():
-            parts[f"l1_{name}"] = (predictor(z["time"]) - z[name]).abs().mean()
+            parts[f"l1_{name}"] = as_global_mean((predictor(z["time"]) - z[name]).abs().mean(), n)
             total = total + weight * parts[f"l1_{name}"]
         return total, parts
 

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from tacit.distributed import all_gather, rank, world_size
+from tacit.distributed import all_gather, count_rows, world_size
 from tacit.encoders import Encoder
 from tacit.encoders.heads import MLPHead
 from tacit.errors import ConfigError
@@ -78,19 +78,20 @@ class CACRMoCoV3(Method):
         queries = [self.predictor(self.project(view)) for view in views]
         with torch.no_grad():
             keys = [self.target(view) for view in views[:n_keys]]
+        rows = count_rows(len(batch), queries[0].device)
         terms = [
             cacr_moco_v3_loss(
                 queries[:i] + queries[i + 1 :],
                 key,
                 c.temperature,
                 c.form,
-                all_keys=all_gather(key),
-                rank=rank(),
+                all_keys=all_gather(key, rows),
+                first=rows.first,
             )
             for i, key in enumerate(keys)
         ]
         # The Euclidean form is a sum over the batch; processes average their gradients.
-        scale = world_size() if c.form == "euclidean" else 1
+        scale = world_size() if c.form == "euclidean" else rows.weight
         return Losses(scale * torch.stack(terms).mean())
 
     def after_step(self) -> None:

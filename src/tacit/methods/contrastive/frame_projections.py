@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
+from tacit.distributed import all_reduce_mean
 from tacit.encoders import Encoder
 from tacit.encoders.series import FourierEncoder, MappedEncoder, ScalogramEncoder
 from tacit.errors import ConfigError
@@ -110,7 +111,7 @@ class FrameProjections(Method):
         h = {"time": self.encoder.time(x), **self.branches.embed(x)}
         total, parts = self.branches.loss(h)
         if self.training and self.config.checkpoint == "best":
-            self.best.watch(self._trained, total, self.progress.epoch)
+            self.best.watch(self._trained, all_reduce_mean(total), self.progress.epoch)
         return Losses(total, parts)
 
     @property

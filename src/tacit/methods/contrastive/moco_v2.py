@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from tacit.distributed import all_gather
+from tacit.distributed import all_gather, as_global_mean
 from tacit.encoders import Encoder
 from tacit.encoders.heads import MLPHead
 from tacit.losses import moco_dcl_loss, moco_loss
@@ -80,7 +80,8 @@ class MoCoV2(Method):
 
     def _contrast(self, q: Tensor, k: Tensor, queue: FeatureQueue) -> Tensor:
         loss = moco_dcl_loss if self.config.loss == "dcl" else moco_loss
-        return loss(q, k, queue.columns, temperature=self.config.temperature)
+        value = loss(q, k, queue.columns, temperature=self.config.temperature)
+        return as_global_mean(value, len(q))
 
     def after_step(self) -> None:
         for keys in self._keys:

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from tacit.distributed import as_global_mean
 from tacit.encoders import Encoder
 from tacit.encoders.heads import MLPHead
 from tacit.losses import byol_loss
@@ -104,7 +105,7 @@ class BYOL(Method):
         if self.training and isinstance(self.predictor, ClosedFormPredictor):
             self.predictor.observe(z1, z2, targets=(k2, k1))
         p1, p2 = self.predictor(z1), self.predictor(z2)
-        return Losses(byol_loss(p1, p2, k1, k2))
+        return Losses(as_global_mean(byol_loss(p1, p2, k1, k2), len(x1)))
 
     def after_step(self) -> None:
         kind = self.config.predictor

@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from tacit.distributed import as_global_mean
 from tacit.encoders import Encoder
 from tacit.encoders.heads import MLPHead
 from tacit.losses import byol_loss
@@ -95,10 +96,10 @@ class DirectPred(Method):
         q1, q2 = self.predictor(f1), self.predictor(f2)
         with torch.no_grad():
             k1, k2 = self.target(x1), self.target(x2)
-        if not self.config.l2_normalize:
-            return Losses(byol_loss(q1, q2, k1, k2, normalize=False))
-        # The published loss has no constant: from -4 (equal directions) to 4.
-        return Losses(byol_loss(q1, q2, k1, k2) - 4)
+        # The published loss of directions has no constant: from -4 (equal) to 4.
+        normalize = self.config.l2_normalize
+        loss = byol_loss(q1, q2, k1, k2, normalize=normalize) - (4 if normalize else 0)
+        return Losses(as_global_mean(loss, len(x1)))
 
     def after_step(self) -> None:
         self.predictor.refresh(self.progress.step)

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 from torch import Tensor, nn
 
+from tacit.distributed import as_global_mean
 from tacit.encoders import Encoder
 from tacit.encoders.heads import MLPHead
 from tacit.losses import simsiam_loss
@@ -50,7 +51,8 @@ class SimSiam(Method):
 
     def training_loss(self, batch: Batch) -> Losses:
         z1, z2 = (self.project(view) for view in two_views(self, batch))
-        return Losses(simsiam_loss(self.predictor(z1), self.predictor(z2), z1, z2))
+        loss = simsiam_loss(self.predictor(z1), self.predictor(z2), z1, z2)
+        return Losses(as_global_mean(loss, len(batch)))
 
     def constant_lr_parameters(self) -> list[nn.Parameter]:
         return list(self.predictor.parameters())

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from tacit.distributed import as_global_mean
 from tacit.encoders.fmri.gin import GINEncoder
 from tacit.encoders.heads import MLPHead
 from tacit.errors import ConfigError
@@ -192,9 +193,10 @@ class STMaskedAutoencoder(nn.Module):
         nodes = masked_profile_loss(
             made.profiles, true.fc, masks.nodes, kind=self.node_loss, alpha=self.sce_alpha
         )
+        nodes = as_global_mean(nodes, masks.nodes.sum())
         terms = {name: nodes, f"{name}_nodes": nodes.detach()}
         if self.edge_decoder is not None:
-            edges = balanced_edge_bce(made.logits, true.adj, masks.edges)
+            edges = balanced_edge_bce(made.logits, true.adj, masks.edges, gather=True)
             terms = {
                 name: nodes + self.edge_weight * edges,
                 f"{name}_nodes": nodes.detach(),

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tacit.data.graph_batch import GraphBatch
+from tacit.distributed import as_global_mean
 from tacit.encoders.gnn import Adjacency, GATConv, GNNEncoder, SparseRows, build_conv
 from tacit.encoders.gnn.sparse import Features, as_features
 from tacit.losses import linear_scaled_cosine_error, scaled_cosine_error
@@ -148,7 +149,8 @@ class GraphMAE(Method):
                 raise ValueError(
                     f"none of the {len(seeds)} samples of this batch was masked; use a larger batch"
                 )
-        return self._error(h, x, seen if c.decode_dropped else full, nodes.masked, rows)
+        error = self._error(h, x, seen if c.decode_dropped else full, nodes.masked, rows)
+        return as_global_mean(error, len(rows))
 
     def _error(
         self, h: Tensor, x: Features, graph: Adjacency, masked: Tensor, rows: Tensor

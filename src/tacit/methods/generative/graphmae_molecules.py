@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tacit.data.graph_batch import GraphBatch
+from tacit.distributed import as_global_mean
 from tacit.encoders.gnn.molecule import ATOM_TYPES, MASK_ATOM, BondGINConv, MoleculeEncoder
 from tacit.losses import scaled_cosine_error
 from tacit.methods.base import Batch, Losses, Method, Paper
@@ -74,7 +75,8 @@ class GraphMAEMolecules(Method):
             codes = codes.index_fill(0, masked, 0.0)
         recon = self.decoder(codes, graph.edge_index, graph.edge_attr)[masked]
         target = F.one_hot(graph.x[masked, 0], ATOM_TYPES).to(recon.dtype)
-        return scaled_cosine_error(recon, target, alpha=self.config.alpha)
+        error = scaled_cosine_error(recon, target, alpha=self.config.alpha)
+        return as_global_mean(error, len(masked))
 
     @classmethod
     def default_recipe(cls, modality: str = "graph") -> Recipe:

@@ -84,7 +84,7 @@ class STMAE(Method):
         x: Tensor = batch.views[0]
         encoder: DynamicFCEncoder = self.encoder  # type: ignore[assignment]
         encoder.check_series(x)
-        ts, generator = x.transpose(1, 2), self.draws.next()
+        ts, generator = x.transpose(1, 2), self.draws.next(apart=True)
         starts = encoder.starts(ts.shape[1])
         shape, auto = (len(ts), self.config.windows), self.autoencoder
         positions: tuple[Tensor, ...]

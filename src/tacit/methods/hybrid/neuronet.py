@@ -9,14 +9,13 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from tacit.distributed import world_size
+from tacit.distributed import as_global_mean, count_rows
 from tacit.encoders import Encoder
 from tacit.encoders.heads import MLPHead
 from tacit.encoders.masked import TokenDecoder
 from tacit.encoders.series.frame_transformer import FrameTransformer, check_pool, pool_tokens
 from tacit.errors import ConfigError, did_you_mean
 from tacit.losses import masked_mse, nt_xent, pair_accuracy
-from tacit.methods._shared import own_rows
 from tacit.methods.base import Batch, Losses, Method, Paper
 from tacit.parts import SharedGenerator
 from tacit.recipe import OptimizerConfig, Recipe, ScheduleConfig
@@ -111,8 +110,9 @@ class NeuroNetMethod(Method):
 
     def draw_noise(self, n: int) -> Float[Tensor, "2 batch frames"]:
         """What decides the two masks; drawn for the samples of all processes."""
-        shape = (n * world_size(), 2, self.encoder.n_frames)
-        return own_rows(torch.rand(shape, generator=self.masks.next())).transpose(0, 1)
+        rows = count_rows(n, next(self.parameters()).device)
+        noise = torch.rand(rows.total, 2, self.encoder.n_frames, generator=self.masks.next())
+        return noise[rows.own].transpose(0, 1)
 
     def terms(
         self, x: Float[Tensor, "batch 1 time"], noise: Float[Tensor, "2 batch frames"] | None = None
@@ -142,6 +142,7 @@ class NeuroNetMethod(Method):
             if c.recon_weight > 0:
                 prediction = self.decoder(latent, restore)
                 recon = recon + masked_mse(prediction, target, mask, c.norm_target)
+        recon = as_global_mean(recon, len(x))  # every sample has as many hidden frames
         contrast = nt_xent(u[0], u[1], c.temperature, gather=True)
         return {
             "loss": c.recon_weight * recon + c.alpha * contrast,

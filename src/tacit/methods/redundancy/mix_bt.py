@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from tacit.distributed import all_gather
+from tacit.distributed import all_gather, count_rows
 from tacit.encoders import Encoder
 from tacit.encoders.heads import MLPHead
 from tacit.losses import barlow_twins_loss, mixed_barlow_reg
-from tacit.methods._shared import gather_each, own_rows, two_views
+from tacit.methods._shared import gather_each, two_views
 from tacit.methods.base import Batch, Losses, Method, Paper
 from tacit.parts import SharedGenerator
 from tacit.recipe import OptimizerConfig, Recipe, ScheduleConfig
@@ -72,10 +72,11 @@ class MixedBarlowTwins(Method):
         c = self.config
         x1, x2 = two_views(self, batch)
         # Mixed over all processes, so that a run on several equals the run on one.
+        rows = count_rows(len(x1), x1.device)
         xm, perm, lam = mixup_views(
-            all_gather(x1), all_gather(x2), alpha=c.alpha, generator=self.random.next()
+            all_gather(x1, rows), all_gather(x2, rows), alpha=c.alpha, generator=self.random.next()
         )
-        z1, z2, zm = gather_each(self.project(x) for x in (x1, x2, own_rows(xm)))
+        z1, z2, zm = gather_each(self.project(x) for x in (x1, x2, xm[rows.own]))
         twins = barlow_twins_loss(z1, z2, lambd=c.lambda_bt, standardize="unbiased", eps=c.eps)
         mixed = mixed_barlow_reg(z1, z2, zm, perm, lam, variant=c.variant, eps=c.eps)
         total = twins + self.reg_weight() * c.lambda_bt * mixed
