@@ -1,29 +1,43 @@
-"""Every method on two processes equals one process on the concatenated batch.
+"""Every method on two and three processes equals one process on the concatenated batch.
 
-Run as a script, this file is one of the two processes.
+Loss, its terms, every gradient, and after three steps every parameter and buffer. The last batch is
+uneven. Gradients are averaged by DistributedDataParallel. Masks of graphs and recordings are drawn
+by each process for its own samples; here they follow from the data. Run as a script, this file is
+the processes.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
+import gloo
+from tacit.data.graph import GraphBatch, GraphSetSource, GraphSource
 from tacit.distributed import all_reduce_mean, rank, world_size
 from tacit.encoders import Encoder, Features
-from tacit.encoders.series import FrameTransformer
+from tacit.encoders.fmri import DynamicFCEncoder
+from tacit.encoders.gnn import GNNEncoder, MoleculeEncoder
+from tacit.encoders.series import FrameTransformer, MappedEncoder, ResNet1D
 from tacit.encoders.series.position_norm import PositionBatchNorm
-from tacit.methods.base import Batch, Method, Progress
+from tacit.methods.base import Batch, Losses, Method, Progress
+from tacit.methods.generative import _masked_autoencoder, graphmae, graphmae_molecules, st_mae
 from tacit.registry import METHODS
+from tacit.views.fmri_masks import FCMasks
+from tacit.views.graph import MaskedNodes
 
-ROWS, STEPS = 16, 2
+# Rows of every process, step by step; their sums are the same for any number of processes.
+SHARES = {
+    1: [[12], [12], [10]],
+    2: [[6, 6], [6, 6], [7, 3]],
+    3: [[4, 4, 4], [4, 4, 4], [5, 3, 2]],
+}
 SMALL: dict[str, Any] = {
     "proj_hidden_dim": 12,
     "proj_output_dim": 6,
@@ -32,9 +46,9 @@ SMALL: dict[str, Any] = {
     "n_prototypes": 5,
     "queue_start_epoch": 0,
     "freeze_prototypes_epochs": 0,
-    "w_size": 16,
 }
-VARIANTS: list[tuple[str, dict[str, Any], int]] = [
+Case = tuple[str, dict[str, Any], int]
+VARIANTS: list[Case] = [
     ("moco-v2", {"loss": "dcl"}, 2),
     ("moco-v2", {"symmetric": False}, 2),
     ("nnclr", {"loss": "dcl"}, 2),
@@ -48,14 +62,28 @@ VARIANTS: list[tuple[str, dict[str, Any], int]] = [
     ("cacr-moco-v3", {"full_mode": True}, 4),
     ("cacr-moco-v3", {"form": "euclidean"}, 3),
     ("directpred", {"freq": 2, "zero_mean": True}, 2),
+    ("directpred", {"l2_normalize": False}, 2),
     ("byol", {"predictor": "symmetric_norm"}, 2),
     ("byol", {"predictor": "minimal_space"}, 2),
     ("byol", {"predictor": "half_rank"}, 2),
-    ("wmse", {"w_size": 8, "w_iter": 2, "proj_output_dim": 3}, 3),
+    ("wmse", {"w_size": 5, "w_iter": 2}, 3),
+    ("graphmae", {"loss": "mse", "decoder_kind": "mlp"}, 1),
+    ("graphmae", {"replace_rate": 0.5, "concat_hidden": True}, 1),
+    ("st-mae", {"node_loss": "sce"}, 1),
+    ("selftask", {"task": "node-property", "dropout": 0.0}, 1),
 ]
-SERIES: list[tuple[str, dict[str, Any], int]] = [
-    ("neuronet", {"mask_ratio": 0.5, "dec_dim": 8, "dec_heads": 2}, 1)
-]
+OWN: dict[str, dict[str, Any]] = {
+    "wmse": {"w_size": 10, "proj_output_dim": 3},
+    "neuronet": {"mask_ratio": 0.5, "dec_dim": 8, "dec_heads": 2},
+    "frame-projections": {"wavelet_width": 2, "proj_dim": 6},
+    "st-mae": {"windows": 3},
+    "selftask": {"task": "pairwise-attribute-similarity", "mode": "pretext", "dropout": 0.0},
+}
+
+
+def cases() -> list[Case]:
+    """Every method as it is, then the variants."""
+    return [(name, {}, METHODS.get(name).n_views) for name in METHODS.names()] + VARIANTS
 
 
 class Linear(Encoder):
@@ -70,15 +98,24 @@ class Linear(Encoder):
         return Features(self.layer(x.flatten(1)))
 
 
-def cases() -> list[tuple[str, dict[str, Any], int]]:
-    """Every method as it is, then the variants."""
-    images = [name for name in METHODS.names() if "image" in METHODS.get(name).modalities]
-    return [(name, {}, METHODS.get(name).n_views) for name in images] + VARIANTS + SERIES
+def encoder(name: str) -> Encoder:
+    if name == "neuronet":
+        return FrameTransformer(1, 600, step_s=1.0, dim=8, heads=2, depth=1)
+    if name == "frame-projections":
+        return MappedEncoder(ResNet1D(1, base=4), 40)
+    if name == "st-mae":
+        return DynamicFCEncoder(n_rois=6, window=20, stride=10, dim=8, layers=1)
+    if name == "graphmae-molecules":
+        return MoleculeEncoder(hidden=8, layers=2)
+    if name in ("graphmae", "selftask"):
+        return GNNEncoder("gcn", 5, hidden=8, layers=1, feat_drop=0.0, attn_drop=0.0)
+    return Linear()
 
 
 def without_batchnorm(module: nn.Module) -> nn.Module:
+    """Nor dropout: samples meet in the loss only, and nothing is drawn for each of them."""
     for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm1d):
+        if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d | nn.Dropout):
             setattr(module, name, nn.Identity())
         elif isinstance(child, PositionBatchNorm):
             child.eval()
@@ -89,73 +126,156 @@ def without_batchnorm(module: nn.Module) -> nn.Module:
 
 def make(name: str, options: dict[str, Any]) -> Method:
     cls = METHODS.get(name)
-    small = {key: value for key, value in SMALL.items() if key in cls.Config.model_fields}
+    known = cls.Config.model_fields if name != "selftask" else ()
+    small = {key: value for key, value in SMALL.items() if key in known}
     torch.manual_seed(0)
-    encoder: Encoder = Linear()
-    if "image" not in cls.modalities:
-        encoder = FrameTransformer(1, 600, step_s=1.0, dim=8, heads=2, depth=1)
-    method = cls(encoder, cls.Config(**{**small, **options}))
+    method = cls(encoder(name), cls.Config(**{**small, **OWN.get(name, {}), **options}))
+    if name == "selftask":
+        method.prepare(graphs(name, 0))
     return without_batchnorm(method).double()  # type: ignore[return-value]
 
 
+def graphs(name: str, step: int) -> Any:
+    """A set of small graphs, or one graph."""
+    rng = np.random.default_rng(step)
+    n, size = (30, 1) if name == "selftask" else (sum(SHARES[1][step]), 8)
+    nodes = n * size
+    if name == "selftask":
+        edges = np.stack([np.arange(n), (np.arange(n) * 7 + 3) % n])
+    else:
+        start = size * np.arange(n)
+        edges = np.concatenate([np.stack([start + k, start + k + 1]) for k in range(7)], axis=1)
+    edges = np.concatenate([edges, edges[::-1]], axis=1)
+    if name == "graphmae-molecules":
+        x = np.stack([rng.integers(0, 8, nodes), np.zeros(nodes, np.int64)], axis=1)
+        kinds = np.zeros((edges.shape[1], 2), np.int64)
+        return GraphSetSource("toy", x, edges, np.full(n, size), edge_attr=kinds)
+    x = rng.standard_normal((nodes, 5)).astype(np.float32)
+    if name == "selftask":
+        return GraphSource("toy", x, edges, np.arange(n) % 3, train=np.arange(9))
+    return GraphSetSource("toy", x, edges, np.full(n, size))
+
+
+def batch(name: str, step: int, n_views: int) -> Batch:
+    """This process's share of the step's batch."""
+    shares = SHARES[world_size()][step]
+    first = sum(shares[: rank()])
+    own = slice(first, first + shares[rank()])
+    if "graph" in METHODS.get(name).modalities:
+        places = np.arange(sum(shares))
+        graph: GraphBatch = graphs(name, step).batch(places[own])
+        x = graph.x.double() if graph.x.is_floating_point() else graph.x
+        return Batch([replace(graph, x=x)])
+    shape = {"neuronet": (1, 600), "frame-projections": (1, 40), "st-mae": (6, 90)}
+    g = torch.Generator().manual_seed(step)
+    rows = (sum(shares), *shape.get(name, (3, 4, 4)))
+    image = torch.randn(rows, generator=g, dtype=torch.float64)
+    noise = [torch.randn(rows, generator=g, dtype=torch.float64) for _ in range(n_views)]
+    return Batch([(image + n)[own] for n in noise])
+
+
+class Trained(nn.Module):
+    """A method whose `forward` is its loss, as DistributedDataParallel wants it."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, batch: Batch) -> Losses:
+        return self.method.training_loss(batch)
+
+
 def train(name: str, options: dict[str, Any], n_views: int) -> dict[str, Tensor]:
-    """Losses and encoder gradients of a few steps on this process's share of the batches."""
+    """Losses, gradients and the last state of a few steps on this process's share."""
     method, out = make(name, options), {}
     parameters = [p for p in method.parameters() if p.requires_grad]
-    optimizer = torch.optim.SGD(parameters, lr=0.02)
-    for step in range(STEPS):
-        method.progress = Progress(step, step, step / STEPS)
-        g = torch.Generator().manual_seed(step)
-        shape = (3, 4, 4) if isinstance(method.encoder, Linear) else (1, 600)
-        image = torch.randn(ROWS, *shape, generator=g, dtype=torch.float64)
-        noise = [torch.randn(image.shape, generator=g).double() for _ in range(n_views)]
-        views = [(image + n).chunk(world_size())[rank()] for n in noise]
+    optimizer = torch.optim.SGD(parameters, lr=0.02, momentum=0.9)
+    model: nn.Module = Trained(method)
+    if world_size() > 1:
+        model = DistributedDataParallel(model, forward_sync_buffers=False)
+    for step in range(len(SHARES[1])):
+        method.progress = Progress(step, step, step / 3)
+        torch.manual_seed(step)
         optimizer.zero_grad()
-        loss = method.training_loss(Batch(views)).total
-        loss.backward()
-        for p in parameters:
-            p.grad = all_reduce_mean(p.grad)
-        out[f"loss {step}"] = all_reduce_mean(loss.detach())
-        first = next(p for p in method.encoder.parameters() if p.requires_grad and p.ndim > 1)
-        out[f"gradient {step}"] = first.grad.clone()
+        losses = model(batch(name, step, n_views))
+        losses.total.backward()
+        for key, value in {"loss": losses.total, **losses.parts}.items():
+            out[f"{key} {step}"] = all_reduce_mean(value.detach())
+        out[f"gradient {step}"] = torch.cat([p.grad.flatten() for p in parameters])
         method.before_step()
         optimizer.step()
         method.after_step()
-    return out
+    state = method.state_dict()
+    return out | {f"last {key}": value for key, value in state.items() if isinstance(value, Tensor)}
+
+
+def work() -> list[dict[str, Tensor]]:
+    """All cases, with masks that follow from what is masked."""
+
+    def nodes(n: int, mask_rate: float, replace_rate: float = 0.0, **_: Any) -> MaskedNodes:
+        masked = torch.arange(1, n, 2)
+        if not replace_rate:
+            return MaskedNodes(masked, masked, masked[:0], masked[:0])
+        noise = masked[masked % 8 == 1]
+        return MaskedNodes(masked, masked[masked % 8 > 1], noise, noise + 5)
+
+    def atoms(batch: Tensor, mask_rate: float) -> Tensor:
+        return torch.arange(len(batch))[torch.arange(len(batch)) % 8 < 3]
+
+    def pairs(adj: Tensor, *_: Any) -> FCMasks:
+        n = adj.shape[-1]
+        hidden = (torch.arange(n) % 2 == 0).expand(adj.shape[:-1])
+        edges = (torch.arange(n)[:, None] + torch.arange(n)).remainder(3).eq(1).expand(adj.shape)
+        return FCMasks(hidden, edges, adj.bool() & ~edges)
+
+    def triples(windows: int, shape: tuple[int, ...], gap: int, *_: Any) -> tuple[Tensor, ...]:
+        centre = (gap + torch.arange(shape[1]) % (windows - 2 * gap)).expand(shape)
+        return centre - gap, centre, centre + gap
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graphmae, "draw_masked_nodes", nodes)
+        patch.setattr(graphmae_molecules, "draw_masked_atoms", atoms)
+        patch.setattr(_masked_autoencoder, "mask_nodes_edges", pairs)
+        patch.setattr(st_mae, "draw_triples", triples)
+        return [train(*case) for case in cases()]
 
 
 @pytest.fixture(scope="module")
-def two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Tensor]]:
-    folder = tmp_path_factory.mktemp("gloo")
-    command = [sys.executable, str(Path(__file__).resolve()), str(folder)]
-    processes = [
-        subprocess.Popen([*command, str(r)], stderr=subprocess.PIPE, text=True) for r in range(2)
-    ]
-    errors = [process.communicate(timeout=120)[1] for process in processes]
-    assert all(process.returncode == 0 for process in processes), "\n".join(errors)
-    return torch.load(folder / "results.pt")
+def several(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[list[dict[str, Tensor]]]]:
+    return gloo.start(__file__, tmp_path_factory.mktemp("gloo"))
+
+
+@pytest.fixture(scope="module")
+def one() -> list[dict[str, Tensor]]:
+    return work()
+
+
+@pytest.mark.skipif(not dist.is_gloo_available(), reason="torch without gloo")
+@pytest.mark.parametrize("world", gloo.WORLDS)
+def test_several_processes_equal_one(
+    world: int, several: dict[int, list[list[dict[str, Tensor]]]], one: list[dict[str, Tensor]]
+) -> None:
+    assert len(several[world]) == world
+    wrong = []
+    for process, results in enumerate(several[world]):
+        for case, found, expected in zip(cases(), results, one, strict=True):
+            assert found.keys() == expected.keys(), case
+            wrong += [
+                f"{case[:2]}, process {process}: {key}"
+                for key, value in found.items()
+                if not torch.allclose(value, expected[key], rtol=1e-9, atol=1e-9)
+            ]
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.parametrize("index", range(len(cases())), ids=lambda i: str(cases()[i][:2]))
-def test_two_processes_equal_one(index: int, two_processes: list[dict[str, Tensor]]) -> None:
-    expected = train(*cases()[index])
-    for key, value in two_processes[index].items():
-        assert torch.isfinite(value).all(), key
-        assert torch.allclose(value, expected[key], rtol=1e-9, atol=1e-9), key
-
-
-def main(folder: Path, own_rank: int) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder / 'store'}", rank=own_rank, world_size=2
-    )
-    results = [train(*case) for case in cases()]
-    if own_rank == 0:
-        torch.save(results, folder / "results.pt")
-    dist.barrier()
-    dist.destroy_process_group()
-    os._exit(0)  # torch's own teardown at exit aborts now and then with a gloo thread alive
+def test_something_is_learned(index: int, one: list[dict[str, Tensor]]) -> None:
+    """What is compared is not trivial: finite, with gradients that are not zero."""
+    for key, value in one[index].items():
+        assert not value.is_floating_point() or torch.isfinite(value).all(), key
+        if key.startswith("gradient"):
+            assert value.abs().max() > 1e-6, key
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    gloo.main(work)
