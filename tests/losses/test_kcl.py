@@ -78,7 +78,7 @@ def test_tiles_equal_one_matrix(kernel, t, monkeypatch):
     z1, z2 = randn(11, 4).requires_grad_(), randn(11, 4, seed=1).requires_grad_()
     whole = kcl_loss(z1, z2, kernel=kernel, t=t)
     want = torch.autograd.grad(whole, (z1, z2))
-    monkeypatch.setattr(kcl, "_TILE_ELEMENTS", 40)
+    monkeypatch.setattr(kcl, "MEMORY_LIMIT", 1000)
     tiled = kcl_loss(z1, z2, kernel=kernel, t=t)
     got = torch.autograd.grad(tiled, (z1, z2))
     assert float(tiled) == pytest.approx(float(whole), abs=1e-10)

@@ -40,7 +40,12 @@ from .pair_accuracy import pair_accuracy
 from .sce import linear_scaled_cosine_error, scaled_cosine_error
 from .simsiam import simsiam_loss
 from .swav import sinkhorn, swav_loss
-from .tiled import MEMORY_LIMIT, pairwise_logsumexp, pairwise_softmax_mean
+from .tiled import (
+    MEMORY_LIMIT,
+    pairwise_logsumexp,
+    pairwise_logsumexp_both,
+    pairwise_softmax_mean,
+)
 from .vicreg import VICRegParts, vicreg_loss
 from .whitening import whiten, wmse_loss
 
@@ -94,6 +99,7 @@ __all__ = [
     "pair_accuracy",
     "pairwise_aggregate",
     "pairwise_logsumexp",
+    "pairwise_logsumexp_both",
     "pairwise_softmax_mean",
     "pvc_loss",
     "scaled_cosine_error",

@@ -6,7 +6,6 @@ is a softmax over inner products of one longer vector, for which tiled forms exi
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, cat
 
@@ -67,32 +66,3 @@ def logsumexp_squared_distance(
     queries, keys = _lifted(x, y)
     lse = pairwise_logsumexp(queries, keys, t, self_index=self_index, memory_limit=memory_limit)
     return lse - t * x.square().sum(1)
-
-
-def constant_softmax_mean(
-    x: Float[Tensor, "rows dim"],
-    y: Float[Tensor, "cols dim"],
-    scale: float,
-    *,
-    memory_limit: int = MEMORY_LIMIT // 16,
-) -> tuple[Float[Tensor, "rows dim"], Float[Tensor, " rows"]]:
-    """For every row of x the mean of y weighted by ``softmax_j(scale <x_i, y_j>)``, and the
-    log-sum-exp of the logits; both without gradient, in one pass over the columns.
-
-    An expectation with constant weights of a function linear in y (the distance of unit vectors,
-    to a queue) needs no more of y than that mean, so that nothing is computed again in the
-    backward pass.
-    """
-    x, y = x.detach(), y.detach()
-    top = x.new_full((len(x), 1), -torch.inf)
-    total, mean = torch.zeros_like(top), torch.zeros_like(x)
-    columns = max(memory_limit // (4 * len(x) * x.element_size()), 1)
-    for part in y.split(columns):
-        logits = (x @ part.T).mul_(scale)
-        above = torch.maximum(top, logits.amax(1, keepdim=True))
-        weights = logits.sub_(above).exp_()
-        kept = (top - above).exp()
-        total = total * kept + weights.sum(1, keepdim=True)
-        mean = (mean * kept).addmm_(weights, part)
-        top = above
-    return mean / total, (top + total.log()).squeeze(1)

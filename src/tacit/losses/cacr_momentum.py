@@ -9,20 +9,19 @@ from torch import Tensor
 from ._cacr import CACROutput, check_not_negative, positive_costs, wants_weights
 from ._common import check_positive, full_precision, unit_rows
 from ._distances import (
-    constant_softmax_mean,
     expected_squared_distance,
     logsumexp_squared_distance,
     squared_distances,
 )
 from ._views import MultiViews, stack_views
-from .tiled import pairwise_logsumexp, pairwise_softmax_mean
+from .tiled import pairwise_logsumexp, pairwise_softmax_mean, softmax_key_mean
 
 
 def _queue_repulsion(views: Tensor, queue: Tensor, t: float, intra_batch: bool) -> Tensor:
     """Expected cost of every query over queue and batch, (views * N,)."""
     q = views.flatten(0, 1)
     # The cost of a queued key is 2 - 2 <q, k>, linear in the key.
-    key, log_mass = constant_softmax_mean(q, queue, 2 * t)
+    key, log_mass = softmax_key_mean(q, queue, 2 * t)
     in_queue, queue_mass = 2 - 2 * (q * key).sum(1), log_mass - 2 * t
     if not intra_batch:
         return in_queue

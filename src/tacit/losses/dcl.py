@@ -108,18 +108,20 @@ def _log_negatives(
 ) -> Tensor:
     """``log U`` of every anchor, (2, batch)."""
     anchors, row_ids = torch.cat([u1, u2]), row_ids.repeat(2)
+    # One tensor where both are the same: half the work.
+    keys = anchors if all1 is u1 and all2 is u2 else torch.cat([all1, all2])
     if negatives == "joint":
         out = pairwise_logsumexp(
             anchors,
-            torch.cat([all1, all2]),
+            keys,
             1 / temperature,
             row_ids=row_ids,
             col_ids=col_ids.repeat(2),
         )
     elif negatives == "product":
         sums = [
-            pairwise_logsumexp(anchors, keys, 1 / temperature, row_ids=row_ids, col_ids=col_ids)
-            for keys in (all1, all2)
+            pairwise_logsumexp(anchors, view, 1 / temperature, row_ids=row_ids, col_ids=col_ids)
+            for view in (all1, all2)
         ]
         out = sums[0] + sums[1]
     else:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from ._common import check_positive, check_views, full_precision, unit_rows
 from ._distances import squared_distances
+from ._tiles import Mask, Plan, tiles_for
+from .tiled import MEMORY_LIMIT
 
-# Pairs (rows x batch) whose kernel values are held at once.
-_TILE_ELEMENTS = 2**22
 # Riesz kernels are singular (or not smooth) at distance zero; squared distances stop here.
 _SMALLEST = 1e-12
 
@@ -43,27 +44,58 @@ _KERNELS: dict[str, Callable[[Tensor, float], Tensor]] = {
 }
 
 
-def _rows_total(
-    rows: Tensor, z: Tensor, start: int, kernel: Callable[[Tensor, float], Tensor], t: float
-) -> Float[Tensor, ""]:
-    values = kernel(squared_distances(rows, z), t)
-    own = torch.arange(start, start + len(rows), device=z.device)[:, None]
-    return values.masked_fill(own == torch.arange(len(z), device=z.device), 0).sum()
+class _PairSum(torch.autograd.Function):
+    """Sum of kernel(||u_i - u_j||^2) over all pairs i != j, over half of the tiles.
+
+    Not a log-sum-exp, but the same tiles. The result is one number, so the gradient is taken along
+    in the forward pass and no tile is made twice.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, u: Tensor, kernel: Callable[[Tensor, float], Tensor], t: float, plan: Plan
+    ) -> Tensor:
+        grad = torch.zeros_like(u) if ctx.needs_input_grad[0] else None
+        slopes = u.new_zeros(len(u))
+        totals = []
+        for rows, cols, masked in plan.tiles(len(u), len(u)):
+            twice = rows != cols  # the tile and its transpose
+            with torch.enable_grad():
+                squared = squared_distances(u[rows], u[cols]).requires_grad_(grad is not None)
+                values = kernel(squared, t)
+                if masked:
+                    values = values.masked_fill(plan.excluded(rows, cols), 0)
+                total = values.sum()
+            totals.append(total.detach() * (2 if twice else 1))
+            if grad is None:
+                continue
+            (slope,) = torch.autograd.grad(total, squared)
+            grad[rows].addmm_(slope, u[cols])
+            slopes[rows] += slope.sum(1)
+            if twice:
+                grad[cols].addmm_(slope.T, u[rows])
+                slopes[cols] += slope.sum(0)
+        if grad is not None:
+            # d ||u_i - u_j||^2 / d u_i = 2 (u_i - u_j), and every pair counts in both orders.
+            ctx.save_for_backward(4 * (slopes[:, None] * u - grad))
+        return torch.stack(totals).sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_sum: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = ctx.saved_tensors
+        return grad_sum * grad, None, None, None
 
 
 def _mean_energy(
-    z: Tensor, kernel: Callable[[Tensor, float], Tensor], t: float
+    u: Tensor, kernel: Callable[[Tensor, float], Tensor], t: float
 ) -> Float[Tensor, ""]:
-    """Mean kernel value over all pairs i != j; tiles are recomputed in the backward pass."""
-    count = len(z)
-    step = max(_TILE_ELEMENTS // count, 1)
-    if step >= count:
-        return _rows_total(z, z, 0, kernel, t) / (count * (count - 1))
-    totals = [
-        checkpoint(_rows_total, z[start : start + step], z, start, kernel, t, use_reentrant=False)
-        for start in range(0, count, step)
-    ]
-    return torch.stack(totals).sum() / (count * (count - 1))
+    """Mean kernel value over all pairs i != j."""
+    count = len(u)
+    own = Mask(self_index=torch.arange(count, device=u.device))
+    plan = tiles_for(u, u, 1.0, own, MEMORY_LIMIT, symmetric=True)
+    total: Tensor = _PairSum.apply(u, kernel, t, plan)  # type: ignore[no-untyped-call]
+    return total / (count * (count - 1))
 
 
 @full_precision
@@ -90,7 +122,7 @@ def kcl_loss(
     ``gaussian_riesz``  Riesz energy with t, Gaussian alignment with t = 2
     ==================  =======================================================================
 
-    Memory is linear in the batch beyond two thousand instances.
+    Memory is linear in the batch.
 
     Parameters
     ----------

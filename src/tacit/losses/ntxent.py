@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ._common import check_positive, check_views, full_precision, reduce, unit_rows
-from .tiled import pairwise_logsumexp
+from .tiled import pairwise_logsumexp, pairwise_logsumexp_both
 
 
 @full_precision
@@ -71,9 +71,10 @@ def nt_xent_loss(
         rows = count_rows(n, u1.device)
         all1, all2 = all_gather(u1, rows), all_gather(u2, rows)
         own, weight = own + rows.first, rows.weight
+    anchors = torch.cat([u1, u2])
     log_sum = pairwise_logsumexp(
-        torch.cat([u1, u2]),
-        torch.cat([all1, all2]),
+        anchors,
+        anchors if all1 is u1 and all2 is u2 else torch.cat([all1, all2]),
         1 / temperature,
         self_index=torch.cat([own, own + len(all1)]),
     )
@@ -130,13 +131,11 @@ def nt_xent(
 
         rows = count_rows(len(u1), u1.device)
         all1, all2, weight = all_gather(u1, rows), all_gather(u2, rows), rows.weight
-    log_sum = torch.stack(
-        [
-            pairwise_logsumexp(u1, all2, 1 / temperature),
-            pairwise_logsumexp(u2, all1, 1 / temperature),
-        ]
-    )
-    return weight * (log_sum - (u1 * u2).sum(1) / temperature).mean()
+    if all1 is not u1:
+        both = [pairwise_logsumexp(a, b, 1 / temperature) for a, b in ((u1, all2), (u2, all1))]
+    else:
+        both = list(pairwise_logsumexp_both(u1, u2, 1 / temperature))
+    return weight * (torch.stack(both) - (u1 * u2).sum(1) / temperature).mean()
 
 
 @full_precision

@@ -1,172 +1,41 @@
 """Row-wise log-sum-exp over all pairwise similarities without the pairwise matrix.
 
 Every contrastive loss needs ``log sum_j exp(scale <q_i, k_j>)`` over some of the columns ``j``. The
-plain form holds the ``rows x cols`` matrix (several times, for autograd). Here the matrix is made
-tile by tile in the forward pass, with a running maximum and a running sum, and made again in the
-backward pass: memory is linear in the number of rows and columns, values are the same.
+plain form holds the ``rows x cols`` matrix (several times, for autograd). Here it is made tile by
+tile: memory is linear in the number of rows and columns, values are the same.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ._common import full_precision
+from ._mask import Mask, only_equal, raise_if_empty
+from ._tiled_sums import RowSoftmax, TwoSided, is_bounded, row_sums
+from ._tiles import LIVE, Plan, tiles_for
 
 MEMORY_LIMIT = 64 * 2**20
 """Default bytes of temporary storage."""
 
-# Matrices of the tile's size that are alive at once: similarities, logits, mask, exponentials.
-_LIVE = 4
-# On a CPU, tiles that stay in the cache are fastest, and beyond the second size faster than the
-# plain form, which streams every intermediate matrix through memory.
-_CPU_TILE = 4 * 2**20
-_CPU_DENSE = 16 * 2**20
+# On a CPU, the plain form is slower beyond this size: it streams every matrix through memory.
+_CPU_DENSE = 4 * 2**20
 
 
-class _Mask(NamedTuple):
-    """Which pairs (row, column) are left out of the sums."""
-
-    row_ids: Tensor | None
-    col_ids: Tensor | None
-    self_index: Tensor | None
-    only_equal: bool
-
-    def excluded(self, rows: slice, cols: slice) -> Tensor | None:
-        out = None
-        if self.row_ids is not None and self.col_ids is not None:
-            out = self.row_ids[rows, None] == self.col_ids[None, cols]
-            if self.only_equal:
-                out = ~out
-        if self.self_index is not None:
-            columns = torch.arange(cols.start, cols.stop, device=self.self_index.device)
-            own = self.self_index[rows, None] == columns
-            out = own if out is None else out | own
-        return out
-
-
-def _tile_shape(rows: int, cols: int, itemsize: int, memory_limit: int) -> tuple[int, int]:
-    elements = max(memory_limit // (_LIVE * itemsize), 1)
-    tile_rows = max(min(rows, math.isqrt(elements)), 1)
-    return tile_rows, max(min(cols, elements // tile_rows), 1)
-
-
-def _slices(length: int, step: int) -> Iterator[slice]:
-    for start in range(0, length, step):
-        yield slice(start, min(start + step, length))
-
-
-class _TiledSoftmax(torch.autograd.Function):
-    """(log-sum-exp, softmax-weighted mean similarity) of each row, tile by tile."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        queries: Tensor,
-        keys: Tensor,
-        scale: float,
-        mask: _Mask,
-        tile: tuple[int, int],
-        want_mean: bool,
-        detach_weights: bool,
-    ) -> tuple[Tensor, Tensor]:
-        lse = queries.new_empty(len(queries))
-        mean = queries.new_zeros(len(queries))
-        for rows in _slices(len(queries), tile[0]):
-            q = queries[rows]
-            top = q.new_full((len(q),), -torch.inf)
-            total = q.new_zeros(len(q))
-            weighted = q.new_zeros(len(q))
-            for cols in _slices(len(keys), tile[1]):
-                similarity = q @ keys[cols].T
-                logits = similarity * scale
-                excluded = mask.excluded(rows, cols)
-                if excluded is not None:
-                    logits.masked_fill_(excluded, -torch.inf)
-                new_top = torch.maximum(top, logits.amax(1))
-                # A row with no column so far keeps -inf as its maximum; -inf - -inf is NaN.
-                shift = new_top.masked_fill(new_top == -torch.inf, 0)
-                weights = logits.sub_(shift[:, None]).exp_()
-                rescale = (top - shift).exp()
-                total = total * rescale + weights.sum(1)
-                if want_mean:
-                    weighted = weighted * rescale + weights.mul_(similarity).sum(1)
-                top = new_top
-            lse[rows] = top + total.log()
-            if want_mean:
-                mean[rows] = weighted / total
-        ctx.save_for_backward(queries, keys, lse, mean)
-        ctx.settings = (scale, mask, tile, want_mean, detach_weights)
-        return lse, mean
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_lse: Tensor, grad_mean: Tensor) -> tuple[Tensor | None, ...]:
-        queries, keys, lse, mean = ctx.saved_tensors
-        scale, mask, tile, want_mean, detach_weights = ctx.settings
-        # d lse_i / d s_ij = scale p_ij and d mean_i / d s_ij = p_ij (1 + scale (s_ij - mean_i)),
-        # so the gradient of s_ij is p_ij (constant_i + slope_i s_ij).
-        constant = scale * grad_lse
-        slope = None
-        if want_mean:
-            if detach_weights:
-                constant = constant + grad_mean
-            else:
-                constant = constant + grad_mean * (1 - scale * mean)
-                slope = grad_mean * scale
-        need_q, need_k = ctx.needs_input_grad[:2]
-        grad_q = torch.zeros_like(queries) if need_q else None
-        grad_k = torch.zeros_like(keys) if need_k else None
-        with torch.autocast(queries.device.type, enabled=False):
-            for rows in _slices(len(queries), tile[0]):
-                q = queries[rows]
-                for cols in _slices(len(keys), tile[1]):
-                    k = keys[cols]
-                    similarity = q @ k.T
-                    weights = (similarity * scale).sub_(lse[rows, None])
-                    excluded = mask.excluded(rows, cols)
-                    if excluded is not None:
-                        weights.masked_fill_(excluded, -torch.inf)
-                    weights.exp_()
-                    if slope is None:
-                        weights.mul_(constant[rows, None])
-                    else:
-                        factor = similarity.mul_(slope[rows, None]).add_(constant[rows, None])
-                        weights.mul_(factor)
-                    if grad_q is not None:
-                        grad_q[rows].addmm_(weights, k)
-                    if grad_k is not None:
-                        grad_k[cols].addmm_(weights.T, q)
-        return grad_q, grad_k, None, None, None, None, None
-
-
-def _dense_softmax(
-    queries: Tensor,
-    keys: Tensor,
-    scale: float,
-    mask: _Mask,
-    want_mean: bool,
-    detach_weights: bool,
-) -> tuple[Tensor, Tensor]:
+def _dense_logits(queries: Tensor, keys: Tensor, scale: float, mask: Mask) -> tuple[Tensor, Tensor]:
     similarity = queries @ keys.T
     logits = similarity * scale
     excluded = mask.excluded(slice(0, len(queries)), slice(0, len(keys)))
     if excluded is not None:
         logits = logits.masked_fill(excluded, -torch.inf)
-    lse = torch.logsumexp(logits, dim=1)
-    if not want_mean:
-        return lse, lse.new_zeros(len(lse))
-    weights = torch.softmax(logits.detach() if detach_weights else logits, dim=1)
-    return lse, (weights * similarity).sum(1)
+    return similarity, logits
 
 
-def _check(queries: Tensor, keys: Tensor, scale: float, mask: _Mask) -> None:
+def _check(queries: Tensor, keys: Tensor, scale: float, mask: Mask) -> None:
     if queries.ndim != 2 or keys.ndim != 2 or queries.shape[1] != keys.shape[1]:
         raise ValueError(
             "queries and keys must be matrices (rows, dim) and (cols, dim) with the same dim, got "
@@ -178,48 +47,61 @@ def _check(queries: Tensor, keys: Tensor, scale: float, mask: _Mask) -> None:
         )
     if not math.isfinite(scale):
         raise ValueError(f"scale must be finite, got {scale}")
-    if (mask.row_ids is None) != (mask.col_ids is None):
-        raise ValueError("row_ids and col_ids belong together: give both or neither")
-    for name, ids, length in (
-        ("row_ids", mask.row_ids, len(queries)),
-        ("col_ids", mask.col_ids, len(keys)),
-        ("self_index", mask.self_index, len(queries)),
-    ):
-        if ids is not None and ids.shape != (length,):
-            raise ValueError(f"{name} must have shape ({length},), got {tuple(ids.shape)}")
+    mask.check(len(queries), len(keys))
+    if len(keys) == 0 and len(queries) > 0:
+        raise ValueError("keys is empty: no column to sum over; give at least one key")
 
 
-def _softmax(
+def _without_padding(keys: Tensor, mask: Mask, padding: Tensor | None) -> tuple[Tensor, Mask]:
+    if padding is None:
+        return keys, mask
+    if padding.shape != (len(keys),):
+        raise ValueError(
+            f"key_padding_mask must have shape ({len(keys)},), got {tuple(padding.shape)}"
+        )
+    if bool(padding.all()):
+        raise ValueError("key_padding_mask marks every key as padding: no column to sum over")
+    return keys[~padding], mask.without(padding)
+
+
+def _plan(
     queries: Tensor,
     keys: Tensor,
     scale: float,
-    mask: _Mask,
+    mask: Mask,
     memory_limit: int,
-    want_mean: bool,
-    detach_weights: bool = False,
-) -> tuple[Tensor, Tensor]:
-    scale = float(scale)
-    _check(queries, keys, scale, mask)
+    symmetric: bool = False,
+) -> Plan | None:
+    """The tiles, or ``None`` where the plain form fits the memory and is as fast."""
     rows, cols, itemsize = len(queries), len(keys), queries.element_size()
-    if cols == 0 and rows > 0:
-        raise ValueError("keys is empty: no column to sum over; give at least one key")
     on_cpu = queries.device.type == "cpu"
-    dense_limit = min(memory_limit, _CPU_DENSE) if on_cpu else memory_limit
-    if rows * cols * itemsize * _LIVE <= dense_limit:
-        lse, mean = _dense_softmax(queries, keys, scale, mask, want_mean, detach_weights)
-    else:
-        tile_limit = min(memory_limit, _CPU_TILE) if on_cpu else memory_limit
-        tile = _tile_shape(rows, cols, itemsize, tile_limit)
-        lse, mean = _TiledSoftmax.apply(queries, keys, scale, mask, tile, want_mean, detach_weights)  # type: ignore[no-untyped-call]
-    empty = torch.isneginf(lse.detach())
-    if bool(empty.any()):
-        first = int(empty.nonzero()[0])
-        raise ValueError(
-            f"{int(empty.sum())} of {rows} rows (first: row {first}) have every column masked, so "
-            "there is nothing to sum over; use a larger batch or check the ids (a batch of one "
-            "instance has no negatives)"
-        )
-    return lse, mean
+    if rows * cols * itemsize * LIVE <= (min(memory_limit, _CPU_DENSE) if on_cpu else memory_limit):
+        return None
+    return tiles_for(queries, keys, scale, mask, memory_limit, symmetric)
+
+
+def _row_logsumexp(
+    queries: Tensor, keys: Tensor, scale: float, mask: Mask, memory_limit: int
+) -> Tensor:
+    same = queries is keys and mask.is_symmetric()
+    plan = _plan(queries, keys, scale, mask, memory_limit, same)
+    if plan is None:
+        return torch.logsumexp(_dense_logits(queries, keys, scale, mask)[1], dim=1)
+    bounded = is_bounded(queries, keys, scale)
+    if same and bounded:
+        lse: Tensor = TwoSided.apply(queries, None, plan)[0]  # type: ignore[no-untyped-call]
+        return lse
+    plan = plan._replace(triangular=False) if same else plan
+    if keys.requires_grad and torch.is_grad_enabled():
+        lse = RowSoftmax.apply(queries, keys, plan, bounded, False, False)[0]  # type: ignore[no-untyped-call]
+        return lse
+    # Constant keys (a queue, a momentum encoder's batch): the gradient of a query is the weighted
+    # mean of the keys, which the first pass can take along, so that there is no second one.
+    wanted = queries.requires_grad and torch.is_grad_enabled()
+    with torch.no_grad():
+        lse, _, key = row_sums(queries, keys, plan, bounded=bounded, want_key=wanted)
+    raise_if_empty(lse)  # here: the mean of no keys would hide it behind NaN
+    return lse if key is None else lse + scale * ((queries - queries.detach()) * key).sum(1)
 
 
 @full_precision
@@ -232,6 +114,7 @@ def pairwise_logsumexp(
     col_ids: Int[Tensor, " cols"] | None = None,
     match: Literal["exclude", "only"] = "exclude",
     self_index: Int[Tensor, " rows"] | None = None,
+    key_padding_mask: Bool[Tensor, " cols"] | None = None,
     memory_limit: int = MEMORY_LIMIT,
 ) -> Float[Tensor, " rows"]:
     r"""Log-sum-exp of scaled inner products of every query with the keys, in linear memory.
@@ -245,7 +128,8 @@ def pairwise_logsumexp(
     Parameters
     ----------
     queries, keys
-        Rows and columns of the similarity matrix.
+        Rows and columns of the similarity matrix. Pass one tensor as both where they are the same:
+        the matrix is then symmetric, and half of it is computed.
     scale
         Inverse temperature.
     row_ids, col_ids
@@ -253,9 +137,11 @@ def pairwise_logsumexp(
         left out (the same instance in all its views); with ``"only"`` all others are.
     self_index
         For each row one further column that is left out (the row itself); -1 for none.
+    key_padding_mask
+        True for columns that are left out of every row: keys that only fill up a batch.
     memory_limit
         Upper bound in bytes of the temporary storage; sets the size of the tiles. Small problems
-        that fit are computed in the plain form, which is then faster.
+        that fit are computed in the plain form, which is then as fast.
 
     Returns
     -------
@@ -273,8 +159,54 @@ def pairwise_logsumexp(
     >>> pairwise_logsumexp(u, u, 2.0, self_index=torch.arange(3)).exp()
     tensor([2., 2., 2.])
     """
-    mask = _Mask(row_ids, col_ids, self_index, _only(match))
-    return _softmax(queries, keys, scale, mask, memory_limit, want_mean=False)[0]
+    mask, scale = Mask(row_ids, col_ids, self_index, only_equal(match)), float(scale)
+    _check(queries, keys, scale, mask)
+    keys, mask = _without_padding(keys, mask, key_padding_mask)
+    lse = _row_logsumexp(queries, keys, scale, mask, memory_limit)
+    raise_if_empty(lse)
+    return lse
+
+
+@full_precision
+def pairwise_logsumexp_both(
+    queries: Float[Tensor, "rows dim"],
+    keys: Float[Tensor, "cols dim"],
+    scale: float = 1.0,
+    *,
+    row_ids: Int[Tensor, " rows"] | None = None,
+    col_ids: Int[Tensor, " cols"] | None = None,
+    match: Literal["exclude", "only"] = "exclude",
+    memory_limit: int = MEMORY_LIMIT,
+) -> tuple[Float[Tensor, " rows"], Float[Tensor, " cols"]]:
+    r"""Log-sum-exp of every row and of every column of one matrix of scaled inner products.
+
+    The two directions of a symmetric contrast (two views, two towers) for the price of one; the
+    parameters are those of :func:`pairwise_logsumexp`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> rows, cols = pairwise_logsumexp_both(torch.eye(2), torch.ones(3, 2))
+    >>> rows.exp() / torch.e, cols.exp() / torch.e
+    (tensor([3., 3.]), tensor([2., 2., 2.]))
+    """
+    mask, scale = Mask(row_ids, col_ids, None, only_equal(match)), float(scale)
+    _check(queries, keys, scale, mask)
+    plan = _plan(queries, keys, scale, mask, memory_limit)
+    if plan is None:
+        logits = _dense_logits(queries, keys, scale, mask)[1]
+        both = torch.logsumexp(logits, 1), torch.logsumexp(logits, 0)
+    elif is_bounded(queries, keys, scale):
+        both = TwoSided.apply(queries, keys, plan)  # type: ignore[no-untyped-call]
+    else:
+        turned = Mask(col_ids, row_ids, None, mask.only_equal)
+        both = (
+            _row_logsumexp(queries, keys, scale, mask, memory_limit),
+            _row_logsumexp(keys, queries, scale, turned, memory_limit),
+        )
+    for lse in both:
+        raise_if_empty(lse)
+    return both
 
 
 @full_precision
@@ -287,6 +219,7 @@ def pairwise_softmax_mean(
     col_ids: Int[Tensor, " cols"] | None = None,
     match: Literal["exclude", "only"] = "exclude",
     self_index: Int[Tensor, " rows"] | None = None,
+    key_padding_mask: Bool[Tensor, " cols"] | None = None,
     detach_weights: bool = False,
     memory_limit: int = MEMORY_LIMIT,
 ) -> Float[Tensor, " rows"]:
@@ -314,11 +247,49 @@ def pairwise_softmax_mean(
     >>> pairwise_softmax_mean(u, u, 0.0)
     tensor([0.3333, 0.3333, 0.3333])
     """
-    mask = _Mask(row_ids, col_ids, self_index, _only(match))
-    return _softmax(queries, keys, scale, mask, memory_limit, True, detach_weights)[1]
+    mask, scale = Mask(row_ids, col_ids, self_index, only_equal(match)), float(scale)
+    _check(queries, keys, scale, mask)
+    keys, mask = _without_padding(keys, mask, key_padding_mask)
+    plan = _plan(queries, keys, scale, mask, memory_limit)
+    if plan is None:
+        similarity, logits = _dense_logits(queries, keys, scale, mask)
+        raise_if_empty(logits.detach().amax(1) if len(queries) else logits.new_zeros(0))
+        weights = torch.softmax(logits.detach() if detach_weights else logits, dim=1)
+        return (weights * similarity).sum(1)
+    bounded = is_bounded(queries, keys, scale)
+    lse, mean = RowSoftmax.apply(queries, keys, plan, bounded, True, detach_weights)  # type: ignore[no-untyped-call]
+    raise_if_empty(lse)
+    return mean
 
 
-def _only(match: str) -> bool:
-    if match not in ("exclude", "only"):
-        raise ValueError(f"match must be 'exclude' or 'only', got {match!r}")
-    return match == "only"
+@full_precision
+def softmax_key_mean(
+    queries: Float[Tensor, "rows dim"],
+    keys: Float[Tensor, "cols dim"],
+    scale: float = 1.0,
+    *,
+    memory_limit: int = MEMORY_LIMIT,
+) -> tuple[Float[Tensor, "rows dim"], Float[Tensor, " rows"]]:
+    r"""Mean of the keys under every query's softmax, and the log-sum-exp; both without gradient.
+
+    An expectation with constant weights of a function linear in the key (the distance of unit
+    vectors, to a queue) needs no more of the keys than that mean.
+
+    Examples
+    --------
+    >>> import torch
+    >>> softmax_key_mean(torch.eye(2), torch.tensor([[1.0, 0.0], [3.0, 4.0]]), 0.0)[0]
+    tensor([[2., 2.],
+            [2., 2.]])
+    """
+    mask, scale = Mask(), float(scale)
+    _check(queries, keys, scale, mask)
+    with torch.no_grad():
+        plan = _plan(queries, keys, scale, mask, memory_limit)
+        if plan is None:
+            logits = _dense_logits(queries, keys, scale, mask)[1]
+            return torch.softmax(logits, 1) @ keys, torch.logsumexp(logits, 1)
+        bounded = is_bounded(queries, keys, scale)
+        lse, _, key = row_sums(queries, keys, plan, bounded=bounded, want_key=True)
+    assert key is not None
+    return key, lse
