@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 
 from tacit.data.base import Source
+from tacit.data.npz import Npz
 from tacit.data.source import ImageSource
 from tacit.data.spec import OpenOptions, from_pixels
 from tacit.errors import DataError
@@ -148,9 +148,9 @@ def npz_modality(argument: str) -> str:
     if "series=" in fragment:
         return "series"
     try:
-        with np.load(Path(file).expanduser(), allow_pickle=False) as archive:
-            return "series" if "series" in getattr(archive, "files", ()) else "image"
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile):
+        with Npz(Path(file).expanduser()) as archive:
+            return "series" if "series" in archive else "image"
+    except DataError:
         return "image"  # opening it says what is wrong
 
 
@@ -171,23 +171,11 @@ def open_npz(argument: str | None, options: OpenOptions) -> Source:
         return open_npz_series(argument, options)
     path = Path(argument).expanduser()
     name = f"npz:{path.name}"
-    try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise DataError(f"{path} is one array, not an .npz archive. Save it with np.savez.")
-        with archive:
-            return _from_archive(archive, name, options)
-    except FileNotFoundError as error:
-        raise DataError(f"the file {path} does not exist.") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
-        if path.is_file() and not zipfile.is_zipfile(path):
-            raise DataError(f"{path} is not an .npz archive. Save arrays with np.savez.") from error
-        raise DataError(
-            f"{path} cannot be read as .npz ({error}). Arrays of Python objects are refused."
-        ) from error
+    with Npz(path) as archive:
+        return _from_archive(archive, name, options)
 
 
-def _from_archive(archive: Any, name: str, options: OpenOptions) -> ImageSource:
+def _from_archive(archive: Npz, name: str, options: OpenOptions) -> ImageSource:
     whole = _find(archive, IMAGE_KEYS)
     if whole:
         pair = (archive[whole], _get(archive, LABEL_KEYS))
@@ -210,11 +198,11 @@ def _named(keys: tuple[str, ...], side: str) -> tuple[str, ...]:
     return tuple(form for key in keys for form in (f"{key}_{side}", f"{side}_{key}"))
 
 
-def _find(archive: Any, keys: tuple[str, ...]) -> str | None:
+def _find(archive: Npz, keys: tuple[str, ...]) -> str | None:
     return next((key for key in keys if key in archive.files), None)
 
 
-def _get(archive: Any, keys: tuple[str, ...]) -> np.ndarray | None:
+def _get(archive: Npz, keys: tuple[str, ...]) -> np.ndarray | None:
     key = _find(archive, keys)
     return archive[key] if key else None
 

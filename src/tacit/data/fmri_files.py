@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from tacit.data.fmri_csv import read_csv
 from tacit.data.fmri_recordings import Recordings, subject_of
+from tacit.data.npz import Npz
 from tacit.errors import ConfigError, DataError, did_you_mean
 
 SERIES_KEYS = ("series", "timeseries", "bold", "X", "x", "data", "arr_0")
@@ -62,13 +62,8 @@ def _suffix(path: Path) -> str:
 
 
 def _read_npz(path: Path, key: str | None) -> Recordings:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise DataError(
-            f"{path} cannot be read as .npz ({error}). Arrays of Python objects are refused."
-        ) from error
+    with Npz(path) as archive:
+        arrays = {name: archive[name] for name in archive.files}
     series = _pick(arrays, key, path)
     regions = _get(arrays, REGION_KEYS)
     tr = _get(arrays, TR_KEYS)

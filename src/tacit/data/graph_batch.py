@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -72,6 +73,36 @@ def with_loops(edges: np.ndarray, nodes: int) -> Tensor:
     """Edges (without self-loops), then one self-loop a node."""
     loops = np.broadcast_to(np.arange(nodes), (2, nodes))
     return torch.from_numpy(np.concatenate([edges, loops], axis=1))
+
+
+def checked_csr(parts: Sequence[Any], name: str) -> Matrix:
+    """A CSR matrix from parts that others wrote; scipy's own compiled code trusts them.
+
+    Parameters
+    ----------
+    parts : data, indices, indptr and shape.
+
+    Raises
+    ------
+    DataError : not integers where they must be, another length, or a column that does not exist.
+    """
+    arrays = [np.asarray(part) for part in parts]
+    integers = all(part.dtype.kind in "iu" for part in arrays[1:])
+    if not integers or arrays[0].dtype.kind not in "bufi" or arrays[3].shape != (2,):
+        raise DataError(
+            f"{name}: the CSR parts must be numbers, with integer indices, pointers and two sides."
+        )
+    try:
+        if any(part.ndim != 1 for part in arrays):
+            raise ValueError("a part has more than one dimension")
+        if len(arrays[2]) != int(arrays[3][0]) + 1:
+            raise ValueError(f"{len(arrays[2])} pointers for {arrays[3][0]} rows")
+        sides = tuple(int(side) for side in arrays[3])
+        matrix = sparse.csr_matrix(tuple(arrays[:3]), shape=sides)
+        matrix.check_format(full_check=True)
+    except (ValueError, OverflowError) as error:
+        raise DataError(f"{name}: the CSR parts do not fit together ({error}).") from error
+    return matrix
 
 
 def as_matrix(x: Any, name: str) -> Matrix:

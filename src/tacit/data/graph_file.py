@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import csv
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from tacit.data.graph import GraphSetSource, GraphSource
+from tacit.data.graph_batch import checked_csr
+from tacit.data.npz import Npz
 from tacit.data.spec import OpenOptions
 from tacit.errors import DataError, did_you_mean
 
 SIDES = ("train", "val", "test")
+CSR = ("x_data", "x_indices", "x_indptr", "x_shape")
 KEYS = (
-    *("x", "x_data", "x_indices", "x_indptr", "x_shape", "edge_index", "y", "sizes", "edge_attr"),
+    *("x", *CSR, "edge_index", "y", "sizes", "edge_attr"),
     *("targets", *(f"{side}_mask" for side in SIDES)),
 )
 SETTINGS = ("fanouts", "directed")
@@ -75,13 +76,8 @@ def _settings(text: str) -> dict[str, Any]:
 def _from_archive(path: Path, chosen: dict[str, Any]) -> GraphSource | GraphSetSource:
     if not path.is_file():
         raise DataError(f"graph: the file {path} does not exist.")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            held = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"graph: {path} cannot be read as .npz ({error}). Arrays of objects are refused."
-        ) from error
+    with Npz(path) as archive:
+        held = {key: archive[key] for key in archive.files}
     name = f"graph:{path.name}"
     for key in held:
         if key not in KEYS:
@@ -89,12 +85,11 @@ def _from_archive(path: Path, chosen: dict[str, Any]) -> GraphSource | GraphSetS
                 f"{name}: there is no use for the array '{key}'.{did_you_mean(key, KEYS)} "
                 f"Known: {', '.join(KEYS)}."
             )
-    if "x_data" in held:
-        parts = (held.pop("x_data"), held.pop("x_indices"), held.pop("x_indptr"))
-        held["x"] = sparse.csr_matrix(parts, shape=tuple(held.pop("x_shape")))
-    for key in ("x", "edge_index"):
+    for key in (*(CSR if "x_data" in held else ("x",)), "edge_index"):
         if key not in held:
             raise DataError(f"{name}: the array '{key}' is missing; it has {', '.join(held)}.")
+    if "x_data" in held:
+        held["x"] = checked_csr([held[key] for key in CSR], name)
     labels = _labels(held.get("y"), name)
     if "sizes" in held:
         return GraphSetSource(

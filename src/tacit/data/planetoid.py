@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import pickle
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,37 +10,14 @@ import numpy as np
 from scipy import sparse
 
 from tacit.data.graph import GraphSource
+from tacit.data.plain_pickle import load_plain
 from tacit.data.spec import OpenOptions
 from tacit.errors import DataError, MissingExtraError, did_you_mean
 
 NAMES = ("cora", "citeseer", "pubmed")
 PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph")
 VALIDATION = 500
-
-# what files of 2016 name -> what exists now; nothing else can be loaded
-_CLASSES = {
-    "collections": {"defaultdict"},
-    "builtins": {"list"},
-    "__builtin__": {"list"},
-    "numpy": {"ndarray", "dtype"},
-    "numpy.core.multiarray": {"_reconstruct"},
-    "numpy._core.multiarray": {"_reconstruct"},
-    "scipy.sparse.csr": {"csr_matrix"},
-    "scipy.sparse._csr": {"csr_matrix"},
-}
-
-
-class _GraphUnpickler(pickle.Unpickler):
-    """Loads arrays, CSR matrices and dictionaries of lists; refuses every other class."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if name not in _CLASSES.get(module, ()):
-            raise pickle.UnpicklingError(f"the file wants {module}.{name}, which is refused")
-        if name == "csr_matrix":
-            return sparse.csr_matrix
-        if name == "_reconstruct":
-            return np._core.multiarray._reconstruct  # type: ignore[attr-defined]
-        return super().find_class(module.replace("__builtin__", "builtins"), name)
+GAPS = 10  # nodes a node with features: CiteSeer misses a few
 
 
 def open_planetoid(argument: str | None, options: OpenOptions) -> GraphSource:
@@ -84,6 +60,8 @@ def read_planetoid(folder: Path, name: str) -> GraphSource:
 def _assemble(name: str, parts: dict[str, Any], index: np.ndarray) -> GraphSource:
     known, train = parts["allx"].shape[0], parts["x"].shape[0]
     nodes = max(len(parts["graph"]), int(index.max()) + 1)
+    if index.min() < 0 or nodes > GAPS * (known + len(index)):
+        raise DataError(f"planetoid: the test index of '{name}' names the node {nodes - 1}.")
     # CiteSeer: some test nodes have no row in tx; they stay without words and label
     x = sparse.lil_matrix((nodes, parts["allx"].shape[1]), dtype=np.float32)
     x[:known] = parts["allx"]
@@ -91,14 +69,15 @@ def _assemble(name: str, parts: dict[str, Any], index: np.ndarray) -> GraphSourc
     labels = np.full(nodes, -1, np.int64)
     for rows, y in ((np.arange(known), parts["ally"]), (index, parts["ty"])):
         labels[rows] = np.where(y.any(1), y.argmax(1), -1)
-    targets = [np.asarray(parts["graph"][node], np.int64) for node in parts["graph"]]
-    sources = np.repeat(np.fromiter(parts["graph"], np.int64), [len(t) for t in targets])
+    neighbours = list(parts["graph"].values())
+    targets = np.fromiter(chain.from_iterable(neighbours), np.int64)
+    sources = np.repeat(np.fromiter(parts["graph"], np.int64), [len(n) for n in neighbours])
     total = x.sum(1)
     scale = np.divide(1, total, out=np.zeros_like(total), where=np.asarray(total) > 0)
     return GraphSource(
         f"planetoid:{name}",
         x.tocsr().multiply(scale).tocsr(),
-        np.stack([sources, np.concatenate(targets)]),
+        np.stack([sources, targets]),
         labels,
         train=np.arange(train),
         val=np.arange(train, train + VALIDATION),
@@ -119,12 +98,7 @@ def _load(path: Path) -> Any:
             f"planetoid: there is no file {path}. The folder must hold the original files "
             f"ind.NAME.{{{','.join(PARTS)},test.index}}."
         )
-    try:
-        return _GraphUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
-    except Exception as error:  # a damaged pickle raises nearly anything
-        raise DataError(
-            f"planetoid: {path} cannot be used ({type(error).__name__}: {error})."
-        ) from error
+    return load_plain(path, encoding="latin1")
 
 
 def _download(name: str) -> Path:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from tacit.data.npz import Npz
 from tacit.data.series import SeriesSource
 from tacit.data.series_assemble import Recording, assemble
 from tacit.data.series_options import split_spec
@@ -32,15 +31,8 @@ def open_npz_series(argument: str, options: OpenOptions) -> SeriesSource:
     file, common, own = split_spec(argument, "npz", own=("series", "label", "group"))
     path = Path(file).expanduser()
     name = f"npz:{path.name}"
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {role: _get(archive, role, own.get(role), name) for role in DEFAULTS}
-    except FileNotFoundError as error:
-        raise DataError(f"the file {path} does not exist.") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"{path} cannot be read as .npz ({error}). Arrays of Python objects are refused."
-        ) from error
+    with Npz(path) as archive:
+        arrays = {role: _get(archive, role, own.get(role), name) for role in DEFAULTS}
     series, labels = arrays["series"], _integers(arrays, "label", name)
     groups = _integers(arrays, "group", name)
     assert series is not None
@@ -64,7 +56,7 @@ def open_npz_series(argument: str, options: OpenOptions) -> SeriesSource:
     return source.split(options.split)
 
 
-def _get(archive: Any, role: str, named: str | None, name: str) -> np.ndarray | None:
+def _get(archive: Npz, role: str, named: str | None, name: str) -> np.ndarray | None:
     wanted = (named,) if named else DEFAULTS[role]
     key = next((key for key in wanted if key in archive.files), None)
     if key is None and (named or role == "series"):
