@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ from tacit.training.fit import build_method
 from tacit.training.folder import RunFolder, write_atomic
 from tacit.training.metrics import read_metrics
 
+logger = logging.getLogger(__name__)
 SETTINGS = ("k", "C", "shots", "trials")  # what a protocol chose, not what it measured
 
 
@@ -119,7 +121,7 @@ class Run:
         ----------
         protocols : of `knn`, `linear`, `few-shot`, `retrieval`.
         data : labelled source; this run's own by default.
-        train_samples, test_samples : use only so many (evenly spread); all by default.
+        train_samples, test_samples : use only so many; all that have a label by default.
         baselines : also evaluate the untrained encoder and raw features (pixels ...).
 
         Returns
@@ -138,7 +140,7 @@ class Run:
                 f"'{train.name}' has no labels, which the protocols {', '.join(names)} need. "
                 "Label-free criteria are in the report and in metrics.csv."
             )
-        where = [_spread(len(train), train_samples), _spread(len(test), test_samples)]
+        where = [_labelled(train, train_samples), _labelled(test, test_samples)]
         labels = [train.labels[where[0]], test.labels[where[1]]]
         if len(np.unique(labels[0])) < 2:
             raise DataError(f"'{train.name}' has one class only: there is nothing to tell apart.")
@@ -201,6 +203,18 @@ class Run:
         method = METHODS.get(recipe.method)
         fit(recipe, self.folder, method, source, encoder=self._own, resume=True, progress=progress)
         return Run(self.path, encoder=self._own)
+
+
+def _labelled(source: Source, wanted: int | None) -> np.ndarray:
+    """Positions of at most `wanted` samples that have a label (not -1)."""
+    assert source.labels is not None
+    positions = np.flatnonzero(source.labels >= 0)
+    if not len(positions):
+        raise DataError(f"'{source.name}' has no labelled sample to evaluate on.")
+    if len(positions) < len(source):
+        left = len(source) - len(positions)
+        logger.warning("%s: %d of %d have no label: left out.", source.name, left, len(source))
+    return positions[_spread(len(positions), wanted)]
 
 
 def _spread(n: int, wanted: int | None) -> np.ndarray:

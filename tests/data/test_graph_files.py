@@ -261,3 +261,26 @@ def test_molecules_become_types_and_bonds() -> None:
     assert source.groups is not None
     with pytest.raises(DataError, match="no molecules"):
         molecule_source("toy", [])
+
+
+def test_smiles_become_molecules(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("rdkit")
+    pytest.importorskip("torch_geometric")
+    table = tmp_path / "drugs.csv"
+    table.write_text(
+        "name,smiles,active\na,c1ccccc1O,1\nb,C[C@H](N)C(=O)O,0\nc,nonsense,1\nd,C#N,\n"
+    )
+    source = open_source(f"molecules:{table}")
+    assert "1 of 4 could not be read: 'row 4': 'nonsense' is not a molecule" in caplog.text
+    assert source.skipped == [("row 4", "'nonsense' is not a molecule")]
+    assert source.labels is not None
+    assert source.labels.tolist() == [1, 0, -1]
+    phenol = source.batch([0])
+    assert phenol.x[:, 0].tolist() == [5, 5, 5, 5, 5, 5, 7]
+    assert (phenol.edge_attr[:, 0] == 3).sum() == 12  # six aromatic bonds, both ways
+    cyanide = source.batch([2])
+    assert cyanide.edge_attr[:, 0].tolist() == [2, 2]
+    assert source.groups is not None
+    assert len(set(source.groups.tolist())) == 2  # benzene's scaffold, and none
+    with pytest.raises(DataError, match="not a molecule"):
+        open_source(f"molecules:{table}", strict=True)

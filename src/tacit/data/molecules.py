@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tacit.data.graph import GraphSetSource
-from tacit.data.spec import OpenOptions
+from tacit.data.spec import OpenOptions, report_skipped
 from tacit.errors import DataError, MissingExtraError
 
 SMILES = ("smiles", "smile", "mol")
@@ -29,7 +29,8 @@ def open_molecules(argument: str | None, options: OpenOptions) -> GraphSetSource
 
     Raises
     ------
-    DataError : missing file or column, nothing readable, no network.
+    DataError : missing file or column, nothing readable, no network; with `strict` any row that is
+        not a molecule.
     MissingExtraError : PyTorch Geometric or RDKit is not installed.
     """
     text = argument or ""
@@ -45,6 +46,7 @@ def open_molecules(argument: str | None, options: OpenOptions) -> GraphSetSource
     )
     scaffolds = [MurckoScaffoldSmiles(smiles=word, includeChirality=True) for word in smiles]
     source = molecule_source(f"molecules:{Path(text).name}", graphs, targets, scaffolds)
+    report_skipped(source.name, skipped, len(graphs) + len(skipped), options.strict)
     source.skipped = skipped
     return source.split(options.split)
 

@@ -36,7 +36,7 @@ def partition(matrix: sparse.csr_matrix, parts: int) -> np.ndarray:
     if importlib.util.find_spec("pymetis") is None:
         warnings.warn(
             "The package pymetis is not installed: the graph is cut by balanced growth around hubs "
-            "instead of METIS. Install it with: pip install pymetis",
+            "instead of METIS. Install it with: pip install 'tacit[graph]'",
             stacklevel=2,
         )
         return balanced_growth(matrix, parts)
