@@ -91,9 +91,9 @@ def work() -> dict[str, float]:
         running = CorrelationEMA(DIM, track_mean=True, track_cross=True).double()
         running.update(z[0, rows.own], targets=[z[1, rows.own]])
         for name, found, wanted in (
-            ("corr", running.corr, z[0].T @ z[0] / ROWS),
-            ("mean", running.mean, z[0].mean(0)),
-            ("cross", running.cross, z[1].T @ z[0] / ROWS),
+            ("statistics", running.corr, z[0].T @ z[0] / ROWS),
+            ("statistics mean", running.mean, z[0].mean(0)),
+            ("statistics cross", running.cross, z[1].T @ z[0] / ROWS),
         ):
             errors[f"{name} {shares}"] = (found - wanted).abs().max().item()
     # One process has all rows, the others none.
