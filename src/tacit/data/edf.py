@@ -108,7 +108,7 @@ def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         raise DataError(f"{path} does not exist.")
     kinds = (".edf", ".bdf")
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in kinds)
+    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in kinds and p.is_file())
     return [p for p in files if "hypnogram" not in p.name.lower()]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tacit.data.fmri_recordings import Recordings, subject_of
+from tacit.data.table_text import open_table_text
 from tacit.errors import DataError
 
 ABOUT = ("subject", "recording", "label")  # columns of a table of many recordings
@@ -23,12 +24,13 @@ def _read_table(path: Path) -> dict[str, np.ndarray]:
     from pyarrow import csv
 
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            first = file.readline().strip().split(",")
+        with open_table_text(path) as text:
+            first = text.readline().decode("utf-8-sig").strip().split(",")
         counted = any(first == [str(i + k) for i in range(len(first))] for k in (0, 1))
         headless = not counted and all(_is_number(cell) for cell in first)
         read = csv.ReadOptions(autogenerate_column_names=headless)
-        table = csv.read_csv(path, read_options=read)
+        with open_table_text(path) as text:
+            table = csv.read_csv(text, read_options=read)
     except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path} cannot be read as a table of comma-separated columns ({error})."

@@ -9,6 +9,7 @@ import numpy as np
 
 from tacit.data.fmri_csv import read_csv
 from tacit.data.fmri_recordings import Recordings, subject_of
+from tacit.data.mat import read_mat
 from tacit.data.npz import Npz
 from tacit.errors import ConfigError, DataError, did_you_mean
 
@@ -117,21 +118,10 @@ def _as_list(series: np.ndarray, path: Path) -> list[np.ndarray]:
 
 
 def _read_mat(path: Path, key: str | None) -> Recordings:
-    from scipy.io import loadmat
-
-    try:
-        content = loadmat(str(path))
-    except NotImplementedError as error:
-        raise DataError(f"{path} is a MATLAB 7.3 file; save it with -v7, or as .npz.") from error
-    except Exception as error:  # scipy raises what it meets in a damaged file
-        raise DataError(f"{path} cannot be read as a MATLAB file ({error}).") from error
-    arrays = {name: value for name, value in content.items() if not name.startswith("__")}
-    array = _pick(arrays, key, path)
+    array = _pick(read_mat(path), key, path)
     if array.dtype != object:
         return Recordings(_as_list(array, path))
-    cells = np.atleast_2d(array)
-    if cells.ndim != 2:
-        raise DataError(f"{path.name}: cells of shape {cells.shape} are not subjects x conditions.")
+    cells = array
     full = [
         (row, column, cells[row, column])
         for row in range(cells.shape[0])
@@ -150,7 +140,8 @@ def _read_mat(path: Path, key: str | None) -> Recordings:
 
 
 def _read_folder(path: Path, atlas: str | None) -> Recordings:
-    files = sorted(file for file in path.rglob("*") if _suffix(file) in (".csv", *NIFTI))
+    readable = (".csv", *NIFTI)
+    files = sorted(f for f in path.rglob("*") if _suffix(f) in readable and f.is_file())
     kinds = {"nifti" if _suffix(file) in NIFTI else "csv" for file in files}
     if len(kinds) != 1:
         raise DataError(

@@ -26,7 +26,10 @@ def check_edge_list(edges: np.ndarray, num_nodes: int, name: str) -> np.ndarray:
         edges = edges.T
     if edges.ndim != 2 or edges.shape[0] != 2:
         raise DataError(f"{name}: edges must have shape (2, E) or (E, 2), not {edges.shape}.")
-    if edges.dtype.kind not in "iu" and edges.size and (edges != np.floor(edges)).any():
+    whole = edges.dtype.kind in "iu" or (
+        edges.dtype.kind in "bf" and np.isfinite(edges).all() and (edges == np.floor(edges)).all()
+    )
+    if edges.size and not whole:
         raise DataError(f"{name}: edges must be node numbers, not {edges.dtype} values.")
     edges = edges.astype(np.int64)
     if edges.size and (edges.min() < 0 or edges.max() >= num_nodes):

@@ -64,7 +64,13 @@ class GraphSetSource(Source):
         self_loops: bool = True,
     ) -> None:
         self.x = as_matrix(x, name)
-        self.sizes = np.asarray(sizes, np.int64)
+        self.sizes = np.asarray(sizes)
+        if self.sizes.ndim != 1 or self.sizes.dtype.kind not in "iu" or not len(self.sizes):
+            raise DataError(
+                f"{name}: sizes must be integers (graphs,), not {self.sizes.dtype} of shape "
+                f"{self.sizes.shape}."
+            )
+        self.sizes = self.sizes.astype(np.int64)
         if (self.sizes < 1).any():
             empty = int(np.flatnonzero(self.sizes < 1)[0])
             raise DataError(f"{name}: graph {empty} has no nodes. Remove it.")

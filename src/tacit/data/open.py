@@ -12,7 +12,7 @@ import torch
 from tacit.data.arrays import open_array
 from tacit.data.base import Source, Split
 from tacit.data.spec import SPECS, OpenOptions
-from tacit.errors import DataError, did_you_mean
+from tacit.errors import DataError, TacitError, did_you_mean
 
 
 def open_source(
@@ -101,9 +101,16 @@ def _open_text(spec: str, options: OpenOptions) -> Source:
     if target is None:
         raise DataError(f"unknown data '{spec}'.{_hint(spec, prefix)}")
     module, function = target.split(":")
-    source: Source = getattr(importlib.import_module(module), function)(
-        argument if colon else None, options
-    )
+    opened = getattr(importlib.import_module(module), function)
+    try:
+        source: Source = opened(argument if colon else None, options)
+    except (TacitError, ImportError, AssertionError):
+        raise
+    except Exception as error:  # damaged in a way that its reader does not foresee
+        raise DataError(
+            f"'{spec}' cannot be opened: it is damaged, or not what '{prefix}:' reads "
+            f"({type(error).__name__}: {error})."
+        ) from error
     return source
 
 

@@ -24,6 +24,7 @@ from tacit.data.encoded import Encoded, content_key, file_key
 from tacit.data.source import ImageSource
 from tacit.data.spec import OpenOptions, from_encoded, from_pixels
 from tacit.errors import DataError, did_you_mean
+from tacit.untrusted import refuse_bomb
 
 IMAGE_NAMES = ("image", "img", "images", "picture", "photo", "bytes", "data", "pixels", "x")
 LABEL_NAMES = ("label", "labels", "class", "target")
@@ -109,6 +110,7 @@ def open_table(
         labelled = _column(schema, label, path) if label else _label_column(schema, image)
         if file.metadata.num_rows == 0:
             raise DataError(f"{path} has no rows.")
+        _refuse_bomb(path, file)
         labels, found_names = _labels(path, labelled, schema)
         class_names = class_names or found_names
         if _is_list(schema.field(image).type):
@@ -128,6 +130,22 @@ def open_table(
         class_names=class_names,
     )
     return from_encoded(encoded, options)
+
+
+def _refuse_bomb(path: Path, file: pq.ParquetFile) -> None:
+    """Runs and dictionaries hold any number of rows in a few bytes; an image is not a few bytes."""
+    size, about = path.stat().st_size, file.metadata
+    if about.num_rows > size:
+        raise DataError(
+            f"{path} is a possible decompression bomb: {about.num_rows:,} rows in {size:,} bytes."
+        )
+    columns = [
+        about.row_group(group).column(column)
+        for group in range(about.num_row_groups)
+        for column in range(about.num_columns)
+    ]
+    unpacked = sum(max(c.total_uncompressed_size, c.num_values) for c in columns)
+    refuse_bomb(str(path), unpacked, size, "Write it without compression and dictionaries.")
 
 
 def _column(schema: pa.Schema, name: str, path: Path) -> str:

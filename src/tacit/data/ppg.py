@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tacit.data.mat import read_mat
 from tacit.data.series import SeriesSource
 from tacit.data.spec import OpenOptions
 from tacit.errors import DataError
@@ -22,9 +23,6 @@ def open_ppg_ieee(argument: str | None, options: OpenOptions) -> SeriesSource:
     is the heart rate as class 0 to 179 (stored value - 1, which is bpm - 31), the group the
     subject; "train" and "test" keep a subject whole.
     """
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
     if not argument:
         raise DataError(
             "ppg-ieee needs a file: ppg-ieee:PATH/IEEE_Small.mat. It is in the public repository "
@@ -34,12 +32,12 @@ def open_ppg_ieee(argument: str | None, options: OpenOptions) -> SeriesSource:
     if not path.is_file():
         raise DataError(f"the file {path} does not exist.")
     try:
-        cells = loadmat(path)["whole_dataset"]
+        cells = read_mat(path)["whole_dataset"]
         windows = [np.asarray(cell, float) for cell in cells[:, 0]]
         stored = [np.asarray(cell).astype(np.int64).ravel() for cell in cells[:, 1]]
         values = np.concatenate(windows)[:, None]
         labels = np.concatenate(stored) - 1
-    except (KeyError, ValueError, IndexError, TypeError, MatReadError) as error:
+    except (DataError, KeyError, ValueError, IndexError, TypeError) as error:
         raise DataError(
             f"{path} is not IEEE_Small.mat, a MATLAB file with a cell array whole_dataset of "
             f"windows and heart rates ({error})."

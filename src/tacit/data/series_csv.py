@@ -13,6 +13,7 @@ from tacit.data.series import SeriesSource
 from tacit.data.series_assemble import Recording, assemble
 from tacit.data.series_options import split_spec
 from tacit.data.spec import OpenOptions
+from tacit.data.table_text import open_table_text
 from tacit.errors import DataError, did_you_mean
 
 OWN = ("layout", "id", "time", "channel", "value", "label", "group")
@@ -98,7 +99,8 @@ def _read(path: Path) -> pa.Table:
     if not path.is_file():
         raise DataError(f"the file {path} does not exist.")
     try:
-        table = pacsv.read_csv(path)
+        with open_table_text(path) as file:
+            table = pacsv.read_csv(file)
     except (OSError, pa.ArrowException) as error:
         raise DataError(
             f"{path} cannot be read as a table with a header line ({error})."

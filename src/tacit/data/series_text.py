@@ -13,6 +13,7 @@ from tacit.data.series_assemble import Recording, assemble
 from tacit.data.series_options import split_spec
 from tacit.data.spec import OpenOptions
 from tacit.errors import DataError
+from tacit.untrusted import refuse_bomb
 
 SUFFIXES = (".txt", ".dat", ".asc", ".tsv")
 _SEPARATORS = str.maketrans(",;", "  ")
@@ -73,8 +74,14 @@ def _from_zip(path: Path) -> list[tuple[str, str]]:
             large = next((m for m in members if m.file_size > LARGEST), None)
             if large is not None:
                 raise DataError(f"'{large.filename}' in {path} is larger than 1 GiB.")
+            unpacked, packed = (
+                sum(getattr(m, size) for m in members) for size in ("file_size", "compress_size")
+            )
+            refuse_bomb(str(path), unpacked, packed, "Unpack it and give the folder.")
             return [(m.filename, archive.read(m).decode("utf-8", "replace")) for m in members]
-    except (zipfile.BadZipFile, OSError, RuntimeError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # zipfile, zlib, lzma and bz2 have errors of their own
         raise DataError(
             f"{path} is neither a folder nor a readable zip archive ({error})."
         ) from error
