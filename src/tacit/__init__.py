@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     from tacit.api import load, methods, pretrain
     from tacit.recipe import Recipe
     from tacit.run import Run
+    from tacit.sweeps import sweep
 
 __version__ = "0.1.0"
-__all__ = ["Recipe", "Run", "__version__", "load", "methods", "pretrain"]
+__all__ = ["Recipe", "Run", "__version__", "load", "methods", "pretrain", "sweep"]
 
 _HOME = {
     "pretrain": "tacit.api",
     "load": "tacit.api",
     "methods": "tacit.api",
+    "sweep": "tacit.sweeps",
     "Recipe": "tacit.recipe",
     "Run": "tacit.run",
 }

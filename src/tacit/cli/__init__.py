@@ -35,6 +35,7 @@ VERBS = (
     "report",
     "compare",
     "criteria",
+    "sweep",
     "export",
     "reproduce",
     "doctor",

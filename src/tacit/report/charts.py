@@ -40,7 +40,8 @@ class Reference(NamedTuple):
     label: str
 
 
-def _svg(css: str, width: int, height: int, label: str, parts: Sequence[Markup]) -> Markup:
+def svg(css: str, width: int, height: int, label: str, parts: Sequence[Markup]) -> Markup:
+    """A drawing with its name for screen readers."""
     return Markup('<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
         css, width, height, label, Markup("").join(parts)
     )
@@ -50,7 +51,8 @@ def _path(x: Axis, y: Axis, xs: Sequence[float], ys: Sequence[float]) -> str:
     return "M" + "L".join(f"{x(a):g} {y(b):g}" for a, b in zip(xs, ys))
 
 
-def _grid(x: Axis, y: Axis, x_label: str, y_label: str) -> list[Markup]:
+def levels(y: Axis, x_label: str, y_label: str) -> list[Markup]:
+    """Levels of the y axis, the base line, and the names of both axes."""
     parts = []
     for tick in y.ticks():
         at = y(tick)
@@ -58,25 +60,28 @@ def _grid(x: Axis, y: Axis, x_label: str, y_label: str) -> list[Markup]:
             Markup('<path class="grid" d="M{} {}H{}"/><text class="end" x="{}" y="{}">{}</text>')
             .format(LEFT, at, WIDTH - RIGHT, LEFT - 6, at + 3.5, short(tick))
         )  # fmt: skip
-    bottom = HEIGHT - BOTTOM
-    for tick in (tick for tick in x.ticks() if tick.is_integer()):  # steps, directions
-        at = x(tick)
-        # Centred on the last tick, a label would stick out of the drawing.
-        css, place = ("mid", at) if at < WIDTH - RIGHT - 12 else ("end", WIDTH)
-        parts.append(Markup('<path class="tick" d="M{} {}v4"/>').format(at, bottom))
-        parts.append(
-            Markup('<text class="{}" x="{}" y="{}">{}</text>').format(
-                css, place, bottom + 15, short(tick)
-            )
-        )
     parts.append(
         Markup(
             '<path class="base" d="M{0} {1}H{2}"/><text class="mid name" x="{3}" y="{4}">{5}</text>'
             '<text class="name" x="2" y="11">{6}</text>'
         ).format(
-            LEFT, bottom, WIDTH - RIGHT, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, x_label, y_label
+            LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4,
+            x_label, y_label,
         )
-    )
+    )  # fmt: skip
+    return parts
+
+
+def ticks(places: Sequence[tuple[float, str]]) -> list[Markup]:
+    """Marks below the base line, at (pixel, text)."""
+    parts, bottom = [], HEIGHT - BOTTOM
+    for at, text in places:
+        # Centred on the last tick, a label would stick out of the drawing.
+        css, place = ("mid", at) if at < WIDTH - RIGHT - 12 else ("end", WIDTH)
+        parts.append(Markup('<path class="tick" d="M{} {}v4"/>').format(at, bottom))
+        parts.append(
+            Markup('<text class="{}" x="{}" y="{}">{}</text>').format(css, place, bottom + 15, text)
+        )
     return parts
 
 
@@ -149,7 +154,8 @@ def line_chart(
     x = Axis(first, last if last > first else first + 1, LEFT, WIDTH - RIGHT)
     y = value_axis(every_y, HEIGHT - BOTTOM, TOP, log=log_y, zero=zero)
     curves = [(s.name, buckets(s.x, s.y, POINTS)) for s in series]
-    parts = [*_grid(x, y, x_label, y_label), *_spans(x, spans)]
+    whole = [(x(tick), short(tick)) for tick in x.ticks() if tick.is_integer()]  # steps, directions
+    parts = [*levels(y, x_label, y_label), *ticks(whole), *_spans(x, spans)]
     if reference:
         at = y(reference.value)
         parts.append(
@@ -171,7 +177,7 @@ def line_chart(
             )
     parts += _hits(x, curves, x_label)
     summary = "; ".join(f"{s.name} from {short(s.y[0])} to {short(s.y[-1])}" for s in series)
-    return _svg("chart", WIDTH, HEIGHT, f"{y_label} over {x_label}: {summary}", parts)
+    return svg("chart", WIDTH, HEIGHT, f"{y_label} over {x_label}: {summary}", parts)
 
 
 def scatter(
@@ -208,4 +214,4 @@ def scatter(
         else:
             mark = Markup('<circle class="{}" cx="{:g}" cy="{:g}" r="2.5">{}</circle>')
             marks.append(mark.format(css, x, y, title))
-    return _svg("map", side, side, label, marks)
+    return svg("map", side, side, label, marks)

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from torch import Tensor
 
 from tacit import __version__
@@ -72,13 +72,17 @@ def write_report(run: Run) -> Path:
     return path
 
 
-def render(context: dict[str, Any]) -> str:
-    """The page as text; every value is escaped, for names of files and classes are not ours."""
+def render(context: dict[str, Any], page: str = "page.html.j2") -> str:
+    """A page as text; every value is escaped, for names of files and classes are not ours."""
+    room = files("tacit.report")
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(lambda name: room.joinpath(name).read_text(encoding="utf-8")),
     )
-    source = files("tacit.report").joinpath("page.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(source).render(context)
+    return environment.get_template(page).render(context)
 
 
 def collect(run: Run) -> dict[str, Any]:
