@@ -149,6 +149,22 @@ def as_global_mean(mean: Tensor, n: int | Tensor) -> Tensor:
     return mean * weight.to(mean)
 
 
+def all_reduce_max(values: list[float], device: torch.device | None = None) -> list[float]:
+    """The largest of all processes, number by number."""
+    if not initialised():
+        return values
+    box = torch.tensor(values, dtype=torch.float64, device=_device(device))
+    dist.all_reduce(box, op=dist.ReduceOp.MAX)
+    found: list[float] = box.tolist()
+    return found
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    if initialised():
+        dist.barrier()
+
+
 def broadcast_float(value: float) -> float:
     """The value that rank 0 holds, on every rank."""
     if not initialised():

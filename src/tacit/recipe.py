@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from tacit.errors import ConfigError, did_you_mean
+from tacit.untrusted import load_yaml, read_text
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -117,7 +119,8 @@ class Recipe(_Strict):
     max_bad_batches: int = Field(10, ge=0, description="batches with NaN left out before an error")
     devices: int = Field(1, ge=1)
     nodes: int = Field(1, ge=1)
-    sync_batchnorm: bool = False
+    strategy: Literal["ddp", "fsdp"] = Field("ddp", description="fsdp: weights are divided too")
+    sync_batchnorm: bool = Field(False, description="batch norm over the batches of all processes")
     loggers: tuple[Literal["wandb", "mlflow"], ...] = ()
 
     @classmethod
@@ -145,8 +148,8 @@ class Recipe(_Strict):
         ConfigError : not YAML, not a mapping, or an invalid field (named).
         """
         try:
-            values = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            values = load_yaml(text)
+        except ValueError as error:
             raise ConfigError(f"{where} is not valid YAML: {error}") from None
         if not isinstance(values, dict):
             raise ConfigError(f"{where} must be a mapping of field names to values.")
@@ -158,7 +161,7 @@ class Recipe(_Strict):
         path = Path(path)
         if not path.is_file():
             raise ConfigError(f"There is no recipe file '{path}'.")
-        return cls.from_yaml(path.read_text(encoding="utf-8"), where=str(path))
+        return cls.from_yaml(read_text(path), where=str(path))
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
@@ -171,7 +174,7 @@ def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
             hint = did_you_mean(str(item["loc"][-1]), fields) or f" Known: {', '.join(fields)}."
             lines.append(f"{where}: there is no field '{path}'.{hint}")
         else:
-            lines.append(f"{where}: {path} = {item['input']!r}: {item['msg']}.")
+            lines.append(f"{where}: {path} = {reprlib.repr(item['input'])}: {item['msg']}.")
     return "\n".join(lines)
 
 

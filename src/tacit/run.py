@@ -25,6 +25,7 @@ from tacit.registry import METHODS
 from tacit.training.fit import build_method
 from tacit.training.folder import RunFolder, write_atomic
 from tacit.training.metrics import read_metrics
+from tacit.untrusted import read_json
 
 logger = logging.getLogger(__name__)
 SETTINGS = ("k", "C", "shots", "trials")  # what a protocol chose, not what it measured
@@ -181,8 +182,7 @@ class Run:
         path = self.path / "evaluation.json"
         if not path.is_file():
             return None
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return result
+        return read_json(path, "run `tacit evaluate` again.")
 
     def report(self) -> Path:
         """Write report.html, one self-contained page, and return its path."""
@@ -193,10 +193,11 @@ class Run:
     def resume(self, *, progress: bool = True) -> Run:
         """Continue an interrupted run where its checkpoint stands."""
         from tacit.training.fit import fit
+        from tacit.training.launch import join
 
         if self.status.get("state") == "finished":
             raise TacitError(f"'{self.path}' is finished; there is nothing to resume.")
-        recipe = self.recipe
+        recipe = join(self.recipe)
         source = open_source(
             recipe.data, split=recipe.split, image_size=recipe.image_size, strict=recipe.strict
         )

@@ -12,6 +12,9 @@ import typer
 
 from tacit.errors import TacitError
 
+# Before torch is imported: its C++ warnings are about its own interface, which users do not see.
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
 app = typer.Typer(
     name="tacit",
     no_args_is_help=True,
@@ -45,6 +48,20 @@ for verb in VERBS:
     importlib.import_module(f"tacit.cli.{verb}").register(app)
 
 
+class _Once(logging.Filter):
+    """A message is shown once: data that are opened twice are not reported twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        new = text not in self.seen
+        self.seen.add(text)
+        return new
+
+
 def _version(show: bool) -> None:
     if show:
         from tacit import __version__
@@ -62,7 +79,9 @@ def options(
 ) -> None:
     """Options of every verb."""
     level = logging.WARNING if quiet else logging.INFO
-    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_Once())
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, handlers=[handler])
     logging.getLogger("tacit").setLevel(level)
     # A user needs the text of a warning, not the line of code that it came from.
     warnings.showwarning = lambda message, *_: typer.secho(  # type: ignore[assignment]

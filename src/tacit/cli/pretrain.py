@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from tacit.errors import ConfigError
+from tacit.untrusted import load_yaml
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:
@@ -16,8 +17,6 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
     >>> parse_settings(["views.area=[0.2, 1]"])
     {'views.area': [0.2, 1]}
     """
-    import yaml
-
     values = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
@@ -26,8 +25,8 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
                 f"--set takes NAME=VALUE, for instance temperature=0.2, not '{setting}'"
             )
         try:
-            values[name.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError:
+            values[name.strip()] = load_yaml(text)
+        except ValueError:
             raise ConfigError(f"--set {name}: '{text}' is not a value that YAML can read") from None
     return values
 
@@ -74,7 +73,13 @@ def pretrain(
     seed: int = typer.Option(None, help="Seed of weights, order and views."),
     precision: str = typer.Option(None, help="auto | 32 | bf16"),
     devices: int = typer.Option(None, help="Processes on this machine."),
-    nodes: int = typer.Option(None, help="Machines."),
+    nodes: int = typer.Option(None, help="Machines (start with torchrun or SLURM)."),
+    strategy: str = typer.Option(
+        None, help="ddp: a copy of the network in every process; fsdp: a part of it in each."
+    ),
+    sync_batchnorm: bool = typer.Option(
+        False, "--sync-batchnorm", help="Batch norm over all processes' samples, not each's own."
+    ),
     log: list[str] = typer.Option([], help="Also log to: wandb | mlflow."),
     strict: bool = typer.Option(False, "--strict", help="A corrupt file is an error."),
     settings: list[str] = typer.Option(
@@ -121,6 +126,8 @@ def pretrain(
         "precision": precision,
         "devices": devices,
         "nodes": nodes,
+        "strategy": strategy,
+        "sync_batchnorm": sync_batchnorm or None,
         "loggers": log or None,
         "strict": strict or None,
     }
@@ -143,7 +150,11 @@ def pretrain(
 
 
 def _finish(run: Any, report: bool) -> None:
+    from tacit.training.launch import rank
+
     status = run.status
+    if rank():  # the first process speaks for all
+        raise typer.Exit(130 if status["state"] == "interrupted" else 0)
     if status.get("health_message"):
         typer.echo(status["health_message"], err=True)
     if status["state"] == "interrupted":

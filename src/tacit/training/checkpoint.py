@@ -14,8 +14,10 @@ from typing import Any
 
 import lightning as L
 
+from tacit import distributed
 from tacit.errors import TacitError
 from tacit.training.folder import write_atomic
+from tacit.untrusted import read_json
 
 log = logging.getLogger("tacit")
 
@@ -90,10 +92,10 @@ def _checksums(folder: Path) -> dict[str, list[str]]:
     if not path.is_file():
         return {}
     try:
-        known: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        known = read_json(path, "")
+    except TacitError:
         return {}
-    return known
+    return {name: digests for name, digests in known.items() if isinstance(digests, list)}
 
 
 class CheckpointCallback(L.Callback):
@@ -123,7 +125,12 @@ class CheckpointCallback(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, i: int
     ) -> None:
-        if time.monotonic() - self._saved_at > self.interval:
+        due = time.monotonic() - self._saved_at > self.interval
+        # All processes stop at one step and save at one step, which the clocks of each do not say.
+        stop, save = distributed.all_reduce_max([self.signal or 0, due], module.device)
+        if stop:
+            self.signal, trainer.should_stop = int(stop), True
+        if save:
             save_checkpoint(trainer, self.path)
             self._saved_at = time.monotonic()
 

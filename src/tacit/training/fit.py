@@ -28,6 +28,7 @@ from tacit.recipe import Recipe
 from tacit.seeds import seed_of
 from tacit.training.checkpoint import CheckpointCallback, find_checkpoint
 from tacit.training.folder import RunFolder, write_atomic
+from tacit.training.launch import environment, leave_at_exit, rank, strategy
 from tacit.training.metrics import MetricsCallback
 from tacit.training.module import TrainingModule
 from tacit.training.monitor import MonitorCallback, Watch, evaluating
@@ -128,14 +129,17 @@ def fit(
     """
     _quiet()
     recipe = recipe if resume else resolve(recipe, method, source)
-    folder.lock()
+    first = rank() == 0  # of the processes of this run: the one that writes
     try:
-        folder.sweep()
+        if first:
+            folder.lock()
+            folder.sweep()
         return _fit(recipe, folder, method, source, encoder, resume, progress, watch)
     except BaseException as error:
         state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        with contextlib.suppress(TacitError):  # a full disk takes no status either
-            folder.set_status(state, error=f"{type(error).__name__}: {error}")
+        if folder.locked:
+            with contextlib.suppress(TacitError):  # a full disk takes no status either
+                folder.set_status(state, error=f"{type(error).__name__}: {error}")
         explained = _explain(error, recipe, folder)
         if explained is None:
             raise
@@ -165,7 +169,7 @@ def _fit(
         batch_size=recipe.batch_size,
         accumulate=recipe.accumulate,
         seed=recipe.seed,
-        rank=int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0))),
+        rank=rank(),
         world=recipe.devices * recipe.nodes,
     )
     if checkpoint is not None:
@@ -184,7 +188,8 @@ def _fit(
         total_steps=steps,
         steps_per_epoch=stream.steps_per_epoch,
     )
-    if not resume:
+    first = rank() == 0
+    if first and not resume:
         write_atomic(folder.recipe_path, recipe.to_yaml())
         folder.write_environment(recipe.seed)
 
@@ -206,7 +211,8 @@ def _fit(
         accelerator="auto",
         devices=recipe.devices,
         num_nodes=recipe.nodes,
-        strategy="ddp" if stream.world > 1 else "auto",
+        strategy=strategy(recipe),
+        plugins=[environment(recipe)],
         precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
         max_steps=-1 if steps is None else steps,
         max_epochs=-1,
@@ -221,7 +227,11 @@ def _fit(
         enable_model_summary=False,
         default_root_dir=folder.path,
     )
-    folder.set_status("running", pid=os.getpid(), skipped=[list(s) for s in source.skipped])
+    if first:
+        skipped = [list(s) for s in source.skipped]
+        folder.set_status("running", pid=os.getpid(), skipped=skipped)
+    if stream.world > 1:
+        leave_at_exit()
     trainer.fit(
         module,
         train_dataloaders=stream,
@@ -232,7 +242,7 @@ def _fit(
         monitor.look(trainer, module)
     pruned = monitor is not None and monitor.stopped
     state = "interrupted" if saver.signal is not None else "pruned" if pruned else "finished"
-    if distributed.rank() == 0:
+    if first:
         if state == "finished":
             _finish(module, stream)
         name = recipe.encoder if encoder is None else "custom"
@@ -249,6 +259,7 @@ def _fit(
             health_message=monitor.health.message if monitor and monitor.health else None,
             **(monitor.values if monitor else {}),
         )
+    distributed.barrier()  # the run is whole when any process goes on
     return state
 
 

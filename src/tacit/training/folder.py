@@ -17,6 +17,7 @@ from typing import IO, Any
 from tacit.data.spec import short_name
 from tacit.errors import TacitError
 from tacit.recipe import Recipe
+from tacit.untrusted import read_json, visible
 
 TEMPORARY = (  # half-written files of `write_atomic`, the checkpoints, the encoder and the metrics
     *(f".{name}.*" for name in ("recipe.yaml", "status.json", "environment.json", "encoder")),
@@ -122,7 +123,7 @@ class RunFolder:
         """
         if not self.status_path.is_file():
             return {}
-        status: dict[str, Any] = json.loads(self.status_path.read_text(encoding="utf-8"))
+        status = read_json(self.status_path, "delete it: only what it says is lost, not the run.")
         if status.get("state") == "running" and self._lock is None and not self.is_locked():
             status["state"] = "killed"
         return status
@@ -132,6 +133,11 @@ class RunFolder:
         old = self.status() if self.status_path.is_file() else {}
         new = {**old, "state": state, "updated": time.time(), **values}
         write_atomic(self.status_path, json.dumps(new, indent=2) + "\n")
+
+    @property
+    def locked(self) -> bool:
+        """Whether this object holds the folder."""
+        return self._lock is not None
 
     def is_locked(self) -> bool:
         """Whether a process is writing to this folder now."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning as L
 
+from tacit.errors import TacitError
 from tacit.training.module import TrainingModule
 
 EVERY = 10  # steps between rows
@@ -25,13 +26,12 @@ class MetricsFile:
         """Drop rows beyond `step` (a resumed run writes them again) and a half-written last row."""
         if not self.path.is_file():
             return
-        with open(self.path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        rows = _rows(self.path)
         if not rows:
             self.path.unlink()
             return
         self.columns = [name for name in rows[0] if name is not None]
-        kept = [row for row in rows if _is_whole(row) and int(row["step"]) <= step]
+        kept = [row for row in rows if _is_whole(row) and _step(row, self.path) <= step]
         temporary = self.path.with_suffix(".csv.tmp")
         with open(temporary, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.columns)
@@ -51,6 +51,27 @@ class MetricsFile:
             writer.writerow({key: _number(value) for key, value in row.items()})
 
 
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise TacitError(
+            f"'{path}' is damaged ({error}); repair the line, or delete the file: only its curves "
+            "are lost."
+        ) from error
+
+
+def _step(row: dict[str, str], path: Path) -> int:
+    try:
+        return int(row["step"])
+    except (KeyError, ValueError) as error:
+        raise TacitError(
+            f"'{path}' is damaged (a row has no whole number as its step); repair the line, or "
+            "delete the file: only its curves are lost."
+        ) from error
+
+
 def _is_whole(row: dict[str, Any]) -> bool:
     return None not in row and all(value is not None for value in row.values())
 
@@ -63,8 +84,7 @@ def read_metrics(path: Path) -> dict[str, list[Any]]:
     """Columns of a metrics.csv: numbers as floats, empty cells as None, words as they are."""
     if not path.is_file():
         return {}
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if _is_whole(row)]
+    rows = [row for row in _rows(path) if _is_whole(row)]
     return {name: [_value(row[name]) for row in rows] for name in (rows[0] if rows else {})}
 
 
@@ -107,6 +127,7 @@ class MetricsCallback(L.Callback):
         if step % EVERY == 0 or not self.speed:
             self.speed = (step - first_step) * self.images_per_step / max(now - first_time, 1e-9)
             self._last = (step, now)
+        pending, self.pending = self.pending, {}
         if not trainer.is_global_zero:
             return
         row = {
@@ -119,8 +140,7 @@ class MetricsCallback(L.Callback):
         }
         if self._file is None:
             self._file = MetricsFile(self.path, [*row, *self.monitor_columns])
-        self._file.append({**row, **self.pending})
+        self._file.append({**row, **pending})
         for logger in trainer.loggers:
-            numbers = {k: v for k, v in {**row, **self.pending}.items() if not isinstance(v, str)}
+            numbers = {k: v for k, v in {**row, **pending}.items() if not isinstance(v, str)}
             logger.log_metrics(numbers, step)
-        self.pending = {}

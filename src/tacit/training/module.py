@@ -53,6 +53,7 @@ class TrainingModule(L.LightningModule):
         self.latest: dict[str, Tensor] = {}
         self.skipped, self._skipping = 0, False
         self._earlier_seconds, self._started = 0.0, time.monotonic()
+        self._clock = 0.0
 
     @property
     def seconds(self) -> float:
@@ -66,12 +67,18 @@ class TrainingModule(L.LightningModule):
         if self.total_steps is not None:
             shares.append(self.global_step / self.total_steps)
         if self.recipe.max_time is not None:
-            shares.append(distributed.broadcast_float(self.seconds) / self.recipe.max_time)
+            shares.append(self._clock / self.recipe.max_time)
         return min(max(shares), 1.0)
 
     def on_fit_start(self) -> None:
         self.generator = torch.Generator(device=self.device)
         self._started = time.monotonic()
+        self._read_clock()
+
+    def _read_clock(self) -> None:
+        """One time for all processes: where it limits the run they must stop at the same step."""
+        if self.recipe.max_time is not None:
+            self._clock = distributed.broadcast_float(self.seconds)
 
     def training_step(self, raw: RawBatch, batch_index: int) -> Tensor:
         step, micro = divmod(raw.micro_step, self.recipe.accumulate)
@@ -90,8 +97,9 @@ class TrainingModule(L.LightningModule):
             return self._skip(step, raw.rows[bad.cpu()])
         self._skipping = False
         losses = self.method.training_loss(Batch(views, raw.rows))
-        self.latest = {"loss": losses.total.detach()}
-        self.latest.update({name: part.detach() for name, part in losses.parts.items()})
+        terms = {"loss": losses.total, **losses.parts}
+        values = torch.stack([term.detach().to(losses.total) for term in terms.values()])
+        self.latest = dict(zip(terms, distributed.all_reduce_mean(values), strict=True))
         if not torch.isfinite(self.latest["loss"]):
             raise TacitError(
                 f"The loss is {self.latest['loss'].item()} at step {step}. The last good weights "
@@ -132,6 +140,7 @@ class TrainingModule(L.LightningModule):
         super().optimizer_step(*args, **kwargs)
         if not self._skipping:
             self.method.after_step()  # here, so that a checkpoint of this step has it
+        self._read_clock()
 
     def on_train_batch_end(self, outputs: Any, batch: RawBatch, batch_index: int) -> None:
         if self.fraction >= 1.0:

@@ -13,6 +13,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from tacit import distributed
 from tacit.errors import CollapseError
 from tacit.evaluation.criteria import criteria, online_criteria
 from tacit.evaluation.health import CollapseAlarm, Health
@@ -125,8 +126,10 @@ class MonitorCallback(L.Callback):
         self.seconds += time.monotonic() - start
         if "collapse" in self.health.state and self.health.state != was:
             log.warning(self.health.message)
-        if self.watch is not None and self.watch(Look(module.fraction, self.values, self.health)):
-            self.stopped = trainer.should_stop = True
+        if self.watch is not None:
+            stop = self.watch(Look(module.fraction, self.values, self.health))
+            if distributed.broadcast_float(stop):  # all processes stop, or none
+                self.stopped = trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
         return {"alarm": self.alarm.state_dict(), "seconds": self.seconds}

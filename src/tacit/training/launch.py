@@ -1,0 +1,180 @@
+"""Who started this process, and what the processes of one run do once or together.
+
+Three ways to start: `torchrun` or SLURM start all processes, which then `join`; or one process is
+started with `--devices N` and Lightning starts the others, with the same command, when it trains.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.fabric.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
+from lightning.pytorch.strategies import DDPStrategy, Strategy
+from torch.nn.parallel import DistributedDataParallel
+
+from tacit import distributed
+from tacit.errors import ConfigError
+from tacit.recipe import Recipe
+from tacit.training.folder import RunFolder
+
+log = logging.getLogger("tacit")
+
+FOLDER = "TACIT_RUN_FOLDER"  # how processes that Lightning starts learn the folder of the run
+
+
+def environment(recipe: Recipe) -> ClusterEnvironment:
+    """What started the processes of a run.
+
+    SLURM only where the recipe asks for several processes: its variables are also there for a
+    single run inside of a larger job.
+
+    Raises
+    ------
+    ConfigError : SLURM was not told how many tasks a node has.
+    """
+    if TorchElasticEnvironment.detect():
+        return TorchElasticEnvironment()
+    if recipe.devices * recipe.nodes > 1 and SLURMEnvironment.detect():
+        try:
+            return SLURMEnvironment(auto_requeue=False)
+        except RuntimeError as error:
+            raise ConfigError(str(error)) from None
+    return LightningEnvironment()
+
+
+def join(recipe: Recipe) -> Recipe:
+    """Join the processes that torchrun or SLURM started; the recipe with their number.
+
+    Call it before anything that only one process may do. Alone, and for processes that Lightning
+    is still to start, nothing happens.
+
+    Raises
+    ------
+    ConfigError : there are not as many processes as the recipe says.
+    """
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        log.setLevel(logging.ERROR)  # the first process speaks
+    started = environment(recipe)
+    if isinstance(started, LightningEnvironment):
+        _check_alone(recipe)
+        return recipe
+    world = started.world_size()
+    if isinstance(started, TorchElasticEnvironment) and recipe.devices * recipe.nodes == 1:
+        devices = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+        recipe = recipe.changed({"devices": devices, "nodes": max(world // devices, 1)})
+    if recipe.devices * recipe.nodes != world:
+        raise ConfigError(
+            f"{world} processes were started, but the run is for {recipe.devices} devices on "
+            f"{recipe.nodes} nodes. Start as many, or change --devices and --nodes (a resumed run "
+            "needs as many as it had)."
+        )
+    if world > 1 and not dist.is_initialized():
+        _check_devices(recipe)
+        os.environ["MASTER_ADDR"] = started.main_address
+        os.environ["MASTER_PORT"] = str(started.main_port)
+        if torch.cuda.is_available():
+            torch.cuda.set_device(started.local_rank())
+        rank = started.global_rank()
+        dist.init_process_group(backend(), rank=rank, world_size=world)
+        leave_at_exit()
+        if rank:
+            log.setLevel(logging.ERROR)
+    return recipe
+
+
+def _check_alone(recipe: Recipe) -> None:
+    if recipe.nodes > 1:
+        raise ConfigError(
+            f"--nodes {recipe.nodes}: start the command on every node with torchrun (torchrun "
+            f"--nnodes {recipe.nodes} --nproc-per-node {recipe.devices} --rdzv-backend c10d "
+            "--rdzv-endpoint HOST:PORT -m tacit pretrain ...) or with srun in a SLURM job."
+        )
+    _check_devices(recipe)
+    if recipe.devices == 1 and int(os.environ.get("SLURM_NTASKS", 1)) > 1:
+        log.warning(
+            "SLURM started %s tasks, but this run is for one process: every task trains its own. "
+            "To train together give --devices (tasks a node) and --nodes.",
+            os.environ["SLURM_NTASKS"],
+        )
+
+
+def _check_devices(recipe: Recipe) -> None:
+    gpus = torch.cuda.device_count()
+    if recipe.devices > 1 and torch.cuda.is_available() and recipe.devices > gpus:
+        raise ConfigError(
+            f"--devices {recipe.devices}: this machine has {gpus} GPU{'s' if gpus > 1 else ''}. To "
+            "train on the processor, hide the GPUs: CUDA_VISIBLE_DEVICES=-1."
+        )
+
+
+def backend() -> str:
+    """NCCL for tensors on GPUs, and gloo for numbers that need no GPU to wait."""
+    return "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+
+
+def leave_at_exit() -> None:
+    """End the process group before the interpreter takes its threads down."""
+    atexit.unregister(_leave)
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """Index of this process in the run, also before the processes that Lightning starts met."""
+    if distributed.initialised():
+        return distributed.rank()
+    return int(os.environ.get("LOCAL_RANK", 0))
+
+
+def agree(recipe: Recipe, create: Callable[[], RunFolder]) -> RunFolder:
+    """The run folder that the first process creates, for all of them.
+
+    Raises
+    ------
+    SystemExit : (other processes) the first one could not create it, and says why.
+    """
+    if distributed.initialised():
+        box: list[Any] = [None]
+        try:
+            folder = create() if distributed.rank() == 0 else None
+            box = [None if folder is None else str(folder.path.absolute())]
+        finally:
+            dist.broadcast_object_list(box, src=0)
+        if folder is not None:
+            return folder
+        if box[0] is None:
+            raise SystemExit(2)
+        return RunFolder(box[0])
+    if rank() and FOLDER in os.environ:
+        return RunFolder(os.environ[FOLDER])
+    folder = create()
+    if recipe.devices > 1:
+        os.environ[FOLDER] = str(folder.path.absolute())
+    return folder
+
+
+def strategy(recipe: Recipe) -> Strategy | str:
+    """How Lightning trains on the devices of a recipe."""
+    if recipe.devices * recipe.nodes == 1:
+        return "auto"
+    # Queues and statistics are the same everywhere already: nothing has to be sent again each step.
+    known = DistributedDataParallel.__init__.__annotations__
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    # An encoder, or a stage of a method, may leave parameters unused.
+    options: dict[str, Any] = {"find_unused_parameters": True, buffers: False}
+    return DDPStrategy(process_group_backend=backend(), **options)
