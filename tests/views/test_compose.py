@@ -231,3 +231,14 @@ def test_bad_settings() -> None:
         views(FULL, chunk=0)
     with pytest.raises(ConfigError, match="image_size"):
         EvalView(0, [0.5], [0.5])
+
+
+def test_equal_views_are_drawn_together_and_stay_apart() -> None:
+    other = FULL.model_copy(update={"size": 8})
+    make, x = views(FULL, FULL, other, chunk=4), images()
+    out, geometry = make(x, seeded(), return_boxes=True)
+    assert [len(view) for view in out] == [20, 20, 20]
+    assert [view.shape[-1] for view in out] == [16, 16, 8]
+    assert all(len(field) == 20 for one in geometry for field in one)
+    assert not torch.equal(geometry[0].boxes, geometry[1].boxes)
+    assert len(make.views) == 2

@@ -191,3 +191,27 @@ def test_wrong_shapes() -> None:
         resample(images(3), BOXES, 8)
     with pytest.raises(ValueError, match="images"):
         resample(images(5)[0], BOXES, 8)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_boxes_off_the_pixel_grid_and_beyond_the_image(mode: str) -> None:
+    # The same as the definition: weights of the pixels whose centres the box holds, of sum 1.
+    raw = images(3, 11, 9).double() / 510 + 0.25
+    boxes = torch.tensor([[0.3, 1.2, 7.1, 4.4], [-0.6, -0.5, 12.0, 10.0], [2.5, 0.0, 3.0, 8.6]])
+    boxes, size = boxes.double(), 6
+    ours = resample(raw, boxes, size, interpolation=mode)
+
+    def weights(start: float, length: float, side: int) -> Tensor:
+        pixel = torch.arange(side, dtype=torch.float64) + 0.5
+        step = length / size
+        centre = start + (torch.arange(size, dtype=torch.float64)[:, None] + 0.5) * step
+        d = ((pixel - centre) / max(step, 1)).abs()
+        near, far = (1.5 * d - 2.5) * d * d + 1, ((2.5 - 0.5 * d) * d - 4) * d + 2
+        cubic = torch.where(d < 1, near, torch.where(d < 2, far, 0.0))
+        w = (1 - d).clamp(min=0) if mode == "bilinear" else cubic
+        w = w * ((pixel > start) & (pixel < start + length))
+        return w / w.sum(1, keepdim=True)
+
+    for x, (top, left, tall, wide), out in zip(raw, boxes.tolist(), ours):
+        wanted = weights(top, tall, 11) @ x @ weights(left, wide, 9).T
+        torch.testing.assert_close(out, wanted.clamp(0, 1), atol=1e-12, rtol=0)

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow's "L"
+LUMA = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)  # ITU-R 601, as Pillow's "L"
 JITTER_OPS = ("brightness", "contrast", "saturation", "hue")
 
 Images = Float[Tensor, "n c h w"]
@@ -62,9 +62,9 @@ def adjust_hue(images: Images, shift: PerSample) -> Images:
     """Turn the HSV hue by ``shift`` turns (0.5 is the opposite colour); one channel: unchanged.
 
     Saturation and value stay. It equals RGB -> HSV -> RGB without a division or a branch: with
-    M and m the largest and smallest channel and c = M - m, six times the hue times c, measured
-    from red and signed, is ``sign(g - b) * (M - 2m + g + b - r)`` in [-3c, 3c]; the shift adds
-    ``6 * shift * c``, and each channel is a clipped linear function of the result.
+    M and m the largest and smallest channel, a turn by f <= 1 sixths is linear in r, g, b, M + m
+    up to a clip, ``red = clip(r - g + (2 f - 1) b + (1 - f) (M + m), m, M)``, and so in turn for
+    green and blue. Two sixths move the colours on by one channel; three give ``M + m - x``.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def colour_jitter(
     True
     """
     values = (brightness, contrast, saturation, hue)
-    return apply_jitter(images, plan_jitter(torch.stack(values, 1).to(images)), order)
+    return apply_jitter(images.clone(), plan_jitter(torch.stack(values, 1).to(images)), order)
 
 
 class JitterPlan(NamedTuple):
@@ -104,66 +104,67 @@ class JitterPlan(NamedTuple):
 
     brightness: Float[Tensor, "n 1 1"]
     contrast: Float[Tensor, "n 1 1"]
-    saturation: Float[Tensor, "n c c"]
-    hue: Float[Tensor, "n 1"]
+    saturation: Float[Tensor, "n 1 1"]
+    hue: Float[Tensor, "n 3 3"]
+    ends: Float[Tensor, "n 1 1"]
+    luma: Float[Tensor, " 3"]
 
     def take(self, part: slice) -> JitterPlan:
-        return JitterPlan(*(value[part] for value in self))
+        brightness, contrast, saturation, hue, ends = (value[part] for value in self[:-1])
+        return JitterPlan(brightness, contrast, saturation, hue, ends, self.luma)
 
 
 def plan_jitter(factors: Float[Tensor, "n 4"]) -> JitterPlan:
     """The part of :func:`colour_jitter` that needs no pixel."""
-    brightness, contrast, saturation, hue = factors.unsqueeze(-1).unbind(1)
-    eye = torch.eye(3, dtype=factors.dtype, device=factors.device)
-    factor = saturation.unsqueeze(-1)
-    return JitterPlan(
-        brightness.unsqueeze(-1),
-        contrast.unsqueeze(-1),
-        factor * eye + (1 - factor) * eye.new_tensor(LUMA),
-        (hue - hue.round()) * 6,
-    )
+    brightness, contrast, saturation, hue = factors[:, :, None, None].unbind(1)
+    return JitterPlan(brightness, contrast, saturation, *_turn(hue), LUMA.to(factors))
 
 
 def apply_jitter(images: Images, plan: JitterPlan, order: Sequence[str]) -> Images:
-    """The part of :func:`colour_jitter` that reads the pixels."""
+    """The part of :func:`colour_jitter` that reads the pixels; it may overwrite them."""
     x = images.flatten(2)
     for name in order:
         if x.shape[1] == 1 and name in ("saturation", "hue"):
             continue
-        x = _STEPS[name](x, getattr(plan, name))
+        x = _STEPS[name](x, plan)
     return x.view_as(images)
 
 
-def _brightness(x: Flat, factor: Tensor) -> Flat:
-    return (x * factor).clamp_(0, 1)
+def _brightness(x: Flat, plan: JitterPlan) -> Flat:
+    return x.mul_(plan.brightness).clamp_(0, 1)
 
 
-def _contrast(x: Flat, factor: Tensor) -> Flat:
-    mean = x.mean(2, keepdim=True)
-    mean = luma(mean) if x.shape[1] == 3 else mean.mean(1, keepdim=True)
-    return (x * factor).add_(mean - mean * factor).clamp_(0, 1)
+def _contrast(x: Flat, plan: JitterPlan) -> Flat:
+    mean = x.mean(2) @ plan.luma if x.shape[1] == 3 else x.mean((1, 2))
+    mean = mean[:, None, None]
+    return x.mul_(plan.contrast).add_(mean - mean * plan.contrast).clamp_(0, 1)
 
 
-def _saturation(x: Flat, matrix: Tensor) -> Flat:
-    return torch.bmm(matrix, x).clamp_(0, 1)
+def _saturation(x: Flat, plan: JitterPlan) -> Flat:
+    grey = torch.bmm(plan.luma.expand(len(x), 1, 3), x)
+    return x.lerp_(grey, 1 - plan.saturation).clamp_(0, 1)
 
 
-def _hue(x: Flat, turns: Tensor) -> Flat:
-    r, g, b = x.unbind(1)
-    top, low = x.amax(1), x.amin(1)
-    chroma = top - low
-    angle = (g - r).add_(b).add_(chroma).sub_(low).copysign_(g - b)
-    angle = torch.addcmul(angle, chroma, turns)
-    # Fold back to [-3c, 3c]: `fold` is 3c less the distance from red; `side` the side it is on.
-    over = angle.abs().sub_(chroma, alpha=3)
-    side = angle * over
-    fold = over.abs()
-    away = fold.sub(chroma, alpha=3).copysign_(side)  # minus the folded angle
-    base = torch.sub(low, chroma, alpha=2)
-    red = fold.sub_(chroma).add_(low).clamp_(low, top)
-    green = torch.maximum((low - away).clamp_(low, top), base + away)
-    blue = torch.maximum((low + away).clamp_(low, top), base.sub_(away))
-    return torch.stack([red, green, blue], 1)
+def _hue(x: Flat, plan: JitterPlan) -> Flat:
+    top, low = x.amax(1, keepdim=True), x.amin(1, keepdim=True)
+    ends = (top + low).mul_(plan.ends).expand_as(x)
+    return torch.baddbmm(ends, plan.hue, x).clamp_(low, top)
+
+
+def _turn(
+    shift: Float[Tensor, "n 1 1"],
+) -> tuple[Float[Tensor, "n 3 3"], Float[Tensor, "n 1 1"]]:
+    """The matrix of :func:`adjust_hue`, and the share of M + m."""
+    sixths = shift.remainder(1) * 6
+    whole = sixths.floor().clamp(max=5)
+    f = sixths - whole
+    odd = whole.remainder(2)
+    moved = (whole - 3 * odd) / 2  # channels by which the colours move on
+    place = torch.arange(3, device=shift.device)
+    column = (place - place[:, None] + moved.long()).remainder(3)
+    row = torch.cat([torch.ones_like(f), -torch.ones_like(f), 2 * f - 1], 2)
+    matrix = row.expand(-1, 3, -1).gather(2, column)
+    return matrix * (1 - 2 * odd), torch.where(odd == 1, f, 1 - f)
 
 
 _STEPS = {
@@ -185,7 +186,7 @@ def _adjust(name: str, images: Images, value: PerSample) -> Images:
             return images
         _check_rgb(images, f"adjust_{name}")
     factors = value.unsqueeze(1).expand(-1, 4)
-    return apply_jitter(images, plan_jitter(factors.to(images)), [name])
+    return apply_jitter(images.clone(), plan_jitter(factors.to(images)), [name])
 
 
 def luma(images: Float[Tensor, "n 3 *pixels"]) -> Float[Tensor, "n 1 *pixels"]:
@@ -197,8 +198,9 @@ def luma(images: Float[Tensor, "n 3 *pixels"]) -> Float[Tensor, "n 1 *pixels"]:
     1.0
     """
     _check_rgb(images, "luma")
-    r, g, b = images.split(1, 1)
-    return (LUMA[0] * r).add_(g, alpha=LUMA[1]).add_(b, alpha=LUMA[2])
+    flat = images.flatten(2)
+    grey = torch.bmm(LUMA.to(flat).expand(len(flat), 1, 3), flat)
+    return grey.view(len(flat), 1, *images.shape[2:])
 
 
 def greyscale(images: Images) -> Images:
@@ -224,22 +226,6 @@ def solarise(images: Images, threshold: float = 0.5) -> Images:
     if threshold == 0.5:  # the same numbers, several times faster than a selection
         return torch.minimum(images, inverted)
     return torch.where(images < threshold, images, inverted)
-
-
-def mix_channels(
-    images: Images, matrix: Float[Tensor, "n c c"], bias: Float[Tensor, "c 1"] | None = None
-) -> Images:
-    """``matrix @ x + bias`` at every pixel: any linear colour map, one for each sample.
-
-    Examples
-    --------
-    >>> x = torch.rand(2, 3, 4, 4)
-    >>> torch.equal(mix_channels(x, torch.eye(3).expand(2, 3, 3)), x)
-    True
-    """
-    flat = images.flatten(2)
-    out = torch.bmm(matrix, flat) if bias is None else torch.baddbmm(bias, matrix, flat)
-    return out.view_as(images)
 
 
 def sample_jitter(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Literal, overload
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from tacit.errors import ConfigError
 from tacit.views.blur import gaussian_blur
-from tacit.views.colour import LUMA, apply_jitter, greyscale, mix_channels, plan_jitter, solarise
+from tacit.views.colour import apply_jitter, greyscale, plan_jitter, solarise
 from tacit.views.config import ViewsConfig
 from tacit.views.crop import apply_resample, plan_resample, resample_each
 from tacit.views.draws import Draws, Geometry, draw, draw_orders
@@ -20,7 +21,8 @@ from tacit.views.eval_view import EvalView, check_images, normalisation
 # glibc hands freed memory back to the system, and every large tensor then costs a page fault per
 # 4 kB (half of the time of a 224-pixel view), until it has once seen a large block freed.
 _LESSON_BYTES = 31 << 20
-_CHUNK_BYTES = {"cpu": 400_000, "cuda": 256_000_000}  # float32 images of one chunk
+_LARGE = 64  # side from which a CPU cuts views one by one
+_CHUNK_BYTES = {"cpu": 1_200_000, "cuda": 256_000_000}  # float32 images of one chunk
 
 
 class View(nn.Module):
@@ -39,78 +41,99 @@ class View(nn.Module):
         self.config, self.channels, self.chunk = config, channels, chunk
         _check_colour(config, channels)
         scale, bias = normalisation(mean, std, channels, config.normalise)
-        luma = torch.tensor(LUMA) if channels == 3 else torch.eye(channels)
-        # Normalisation, and greyscale then normalisation, as one matrix over the channels.
-        plain = torch.diag(scale)
-        grey = scale[:, None] * luma.expand(channels, channels)
-        self.register_buffer("matrices", torch.stack([plain, grey]), persistent=False)
-        self.register_buffer("bias", bias[:, None], persistent=False)
-        self.matrices: Tensor
+        self.register_buffer("scale", scale[:, None, None], persistent=False)
+        self.register_buffer("bias", bias[:, None, None], persistent=False)
+        self.scale: Tensor
         self.bias: Tensor
 
     def forward(
-        self, images: Num[Tensor, "n c height width"], generator: torch.Generator
-    ) -> tuple[Float[Tensor, "n c size size"], Geometry]:
-        n, _, height, width = images.shape
+        self,
+        images: Num[Tensor, "n c height width"],
+        generator: torch.Generator,
+        repeats: int = 1,
+    ) -> tuple[Float[Tensor, "m c size size"], Geometry]:
+        """``repeats`` views, one after the other: m = repeats * n."""
+        height, width = images.shape[2:]
+        n = repeats * len(images)
         config, device = self.config, images.device
         draws = draw(config, n, height, width, generator)
         step = self.chunk or self._automatic_chunk(device)
-        # Within a chunk the samples to jitter come first, so that the jitter works on a slice.
-        chunks = torch.arange(n, device=generator.device) // step
-        order = torch.argsort(2 * chunks + (~draws.jitter), stable=True)
+        # Sorted so that the samples to jitter come first and the grey ones are neighbours: these
+        # operations then work on slices, in place.
+        kinds = torch.where(draws.jitter, draws.grey.long(), 3 - draws.grey.long())
+        order = torch.argsort(kinds, stable=True)
+        counts = torch.bincount(kinds, minlength=4).cumsum(0).tolist()
         geometry, draws = draws.geometry, draws.take(order)
-        jittered = draws.jitter.tolist()
+        cut = self._cutter(images, draws, order % len(images))
         order = order.to(device)
         kind = images.dtype if images.is_floating_point() else torch.float32
-        # Large views. (The library's 8-bit kernel fails where the output is one pixel.)
-        one_by_one = device.type == "cpu" and step <= 4 and config.size > 1
-        hflip, vflip = draws.hflip.to(device), draws.vflip.to(device)
-        boxes = draws.boxes.to(device)
-        if not one_by_one:
-            plan = plan_resample(
-                boxes.to(kind), height, width, config.size, hflip=hflip, vflip=vflip
-            )
         jitter = plan_jitter(draws.factors.to(device, kind))
         orders = draw_orders(-(-n // step), generator)
         views = images.new_empty(n, self.channels, config.size, config.size, dtype=kind)
         for start, names in zip(range(0, n, step), orders):
             part = slice(start, start + step)
-            raw = images.index_select(0, order[part])
-            if one_by_one:
-                x = resample_each(
-                    raw,
-                    boxes[part],
-                    config.size,
-                    hflip=hflip[part],
-                    vflip=vflip[part],
-                    interpolation=config.interpolation,
-                )
-            else:
-                x = apply_resample(raw, plan.take(part), interpolation=config.interpolation)
+            x = cut(part)
             if config.turn:
                 x = _on(x, draws.transpose[part], lambda some: some.mT)
-            if count := sum(jittered[part]):
+            count = min(max(counts[1] - start, 0), len(x))
+            if count:
                 names = [name for name in names if getattr(config, name)]
                 head = apply_jitter(x[:count], jitter.take(slice(start, start + count)), names)
                 x = head if count == len(x) else torch.cat([head, x[count:]])
+            grey = slice(max(counts[0] - start, 0), max(counts[2] - start, 0))
+            if grey.start < min(grey.stop, len(x)):
+                x[grey] = greyscale(x[grey])
             views.index_copy_(0, order[part], self._finish(x, draws, part))
         return views, geometry
 
+    def _cutter(self, images: Tensor, draws: Draws, which: Tensor) -> Callable[[slice], Tensor]:
+        """Crop, resize and mirror of a part of the views, of images number ``which``."""
+        config, device = self.config, images.device
+        height, width = images.shape[2:]
+        longest = float(draws.boxes[:, 2:].max())
+        boxes, hflip, vflip = (x.to(device) for x in (draws.boxes, draws.hflip, draws.vflip))
+        which = which.to(device)
+        # The kernel of large views is exact, or rounds to 8 bits where the images have 8 bits.
+        if device.type == "cpu" and config.size > _LARGE:
+            return lambda part: resample_each(
+                images.index_select(0, which[part]),
+                boxes[part],
+                config.size,
+                hflip=hflip[part],
+                vflip=vflip[part],
+                interpolation=config.interpolation,
+            )
+        plan = plan_resample(
+            boxes.to(images.dtype if images.is_floating_point() else torch.float32),
+            height,
+            width,
+            config.size,
+            hflip=hflip,
+            vflip=vflip,
+            interpolation=config.interpolation,
+            longest=longest,
+        )
+
+        def cut(part: slice) -> Tensor:
+            x = apply_resample(images.index_select(0, which[part]), plan.take(part))
+            return x.clamp_(0, 1) if config.interpolation == "bicubic" else x
+
+        return cut
+
     def _finish(self, x: Tensor, draws: Draws, part: slice) -> Tensor:
-        """Greyscale, blur, solarise, normalise."""
+        """Blur, solarise, normalise."""
         config = self.config
-        grey = draws.grey[part]
-        if config.solarise and self.channels == 3:
-            # Greyscale waits for the last product unless something not linear comes between.
-            x, grey = _on(x, grey, greyscale), torch.zeros_like(grey)
         if config.blur:
             blur = draws.blur[part]
             sigma = draws.sigma[part][blur].to(x)
             x = _on(x, blur, lambda some: gaussian_blur(some, sigma, config.kernel))
         if config.solarise:
-            x = _on(x, draws.solarise[part], lambda some: solarise(some, config.solarise_threshold))
-        matrix = self.matrices.to(x).index_select(0, grey.to(x.device, torch.int64))
-        return mix_channels(x, matrix, self.bias.to(x))
+            x = _on(
+                x,
+                draws.solarise[part],
+                lambda some: solarise(some, config.solarise_threshold),
+            )
+        return x.mul_(self.scale.to(x)).add_(self.bias.to(x)) if config.normalise else x
 
     def _automatic_chunk(self, device: torch.device) -> int:
         most = _CHUNK_BYTES.get(device.type, _CHUNK_BYTES["cuda"])
@@ -163,8 +186,10 @@ class Views(nn.Module):
         torch.empty(_LESSON_BYTES, dtype=torch.uint8)
         self.configs = list(configs)
         self.channels, self.mean, self.std = channels, list(mean), list(std)
+        runs = [(config, len(list(same))) for config, same in groupby(self.configs)]
+        self.repeats = [count for _, count in runs]
         self.views = nn.ModuleList(
-            View(config, channels=channels, mean=mean, std=std, chunk=chunk) for config in configs
+            View(config, channels=channels, mean=mean, std=std, chunk=chunk) for config, _ in runs
         )
 
     @overload
@@ -194,10 +219,22 @@ class Views(nn.Module):
         With ``return_boxes``, also the :class:`Geometry` of each view.
         """
         check_images(images, self.channels)
-        with torch.autocast(images.device.type, enabled=False):
-            pairs = [view(images, generator) for view in self.views]
-        views = [view for view, _ in pairs]
-        return (views, [geometry for _, geometry in pairs]) if return_boxes else views
+        grad = torch.is_grad_enabled() and images.requires_grad
+        with (
+            torch.autocast(images.device.type, enabled=False),
+            torch.set_grad_enabled(grad),
+        ):
+            made = [
+                view(images, generator, repeats) for view, repeats in zip(self.views, self.repeats)
+            ]
+        n = len(images)
+        views = [one for several, _ in made for one in several.split(n)]
+        if not return_boxes:
+            return views
+        boxes = [
+            Geometry(*(f[i : i + n] for f in g)) for _, g in made for i in range(0, len(g[0]), n)
+        ]
+        return views, boxes
 
     def eval_view(self) -> EvalView:
         """The deterministic view that goes with these: the first view's size and normalisation."""

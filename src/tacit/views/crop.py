@@ -1,8 +1,8 @@
 """Random resized crop: sampling of boxes, and one fused crop + resize + flip for a whole batch.
 
-A crop, a resize and a mirror are linear along each axis, so a sample's transform is two small
-matrices, ``out = rows @ image @ columns.T``, and a batch is two batched matrix products. There is
-no gather, which makes it fast on CPUs and GPUs alike.
+A crop, a resize and a mirror are linear along each axis: ``out = rows @ image @ columns.T``. Each
+output row mixes a few source rows, so that side of the product is a sum of few weighted rows; the
+other is one batched matrix product.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from torch import Tensor
 
 Interpolation = Literal["bilinear", "bicubic"]
 _TRIES = 10
-_FAR = 1e6  # a position that no filter reaches: weight exactly 0
+_REACH = {
+    "bilinear": 1,
+    "bicubic": 2,
+}  # source pixels on either side that a filter sees
 
 
 def sample_boxes(
@@ -130,22 +133,29 @@ def resample(
         )
     kind = images.dtype if images.is_floating_point() else torch.float32
     height, width = images.shape[-2:]
-    plan = plan_resample(boxes.to(kind), height, width, size, hflip=hflip, vflip=vflip)
-    return apply_resample(images, plan, interpolation=interpolation)
+    plan = plan_resample(
+        boxes.to(kind),
+        height,
+        width,
+        size,
+        hflip=hflip,
+        vflip=vflip,
+        interpolation=interpolation,
+    )
+    out = apply_resample(images, plan)
+    return out.clamp_(0, 1) if interpolation == "bicubic" else out
 
 
 class ResamplePlan(NamedTuple):
-    """Where each output pixel looks, for rows (0) and columns (1), in units of the filter's width.
+    """The source rows and columns that each output pixel mixes, and their shares."""
 
-    ``source`` (n, 2, max(height, width)): position of every source pixel, far away if it is
-    outside the box; ``centre`` (n, 2, size): that of every output pixel.
-    """
-
-    source: Tensor
-    centre: Tensor
+    rows: Int[Tensor, "n size taps"]
+    down: Float[Tensor, "n size taps"]
+    columns: Int[Tensor, "n taps size"]
+    across: Float[Tensor, "n taps size"]
 
     def take(self, part: slice) -> ResamplePlan:
-        return ResamplePlan(self.source[part], self.centre[part])
+        return ResamplePlan(*(value[part] for value in self))
 
 
 def plan_resample(
@@ -156,39 +166,55 @@ def plan_resample(
     *,
     hflip: Bool[Tensor, " n"] | None = None,
     vflip: Bool[Tensor, " n"] | None = None,
+    interpolation: Interpolation = "bilinear",
+    longest: float | None = None,
 ) -> ResamplePlan:
-    """The part of :func:`resample` that needs no image; arguments as there."""
-    start, length = boxes.view(-1, 2, 2, 1).unbind(1)
+    """The part of :func:`resample` that needs no image; arguments as there.
+
+    ``longest`` is the longest side of a box, which spares a GPU the waiting for it.
+    """
+    start, length = boxes.view(-1, 2, 2, 1, 1).unbind(1)
     step = length / size
     widen = step.clamp(min=1)  # antialiasing: the filter grows with the scale
-    targets = torch.arange(size, dtype=boxes.dtype, device=boxes.device) + 0.5
+    targets = torch.arange(0.5, size, dtype=boxes.dtype, device=boxes.device)
     if hflip is not None or vflip is not None:
         none = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
         flips = torch.stack([none if flip is None else flip for flip in (vflip, hflip)], 1)
-        targets = torch.where(flips[:, :, None], size - targets, targets)
-    pixels = torch.arange(max(height, width), dtype=boxes.dtype, device=boxes.device) + 0.5
-    inside = (pixels > start) & (pixels < start + length)
-    source = torch.where(inside, pixels / widen, _FAR)
-    return ResamplePlan(source, (start + targets * step) / widen)
+        targets = torch.where(flips[:, :, None, None], size - targets, targets)
+    centre = start - 0.5 + targets * step  # pixel i is at i
+    longest = float(boxes[:, 2:].max()) if longest is None else longest
+    taps = math.ceil(2 * _REACH[interpolation] * max(longest / size, 1.0))
+    index = (centre - widen * _REACH[interpolation]).floor_().add_(1)
+    index = index + torch.arange(taps, dtype=boxes.dtype, device=boxes.device)[:, None]
+    # Pixels of the box alone; where the box leaves the image, those of the image.
+    low = start.clamp(min=0)
+    high = torch.minimum(start + length, boxes.new_tensor([[[height]], [[width]]]))
+    inside = ((low + high - 1) / 2 - index).abs_().sub_((high - low) / 2).sign_().clamp_(max=0)
+    weight = _filter((index - centre).abs_().div_(widen), interpolation).mul_(inside)
+    index = torch.minimum(index.clamp_(min=0), high.ceil() - 1).long()
+    (rows, columns), (down, across) = (
+        x.unbind(1) for x in (index, weight.div_(weight.sum(2, keepdim=True)))
+    )
+    return ResamplePlan(rows.mT.contiguous(), down.mT.contiguous(), columns, across)
 
 
 def apply_resample(
-    images: Num[Tensor, "n c height width"],
-    plan: ResamplePlan,
-    *,
-    interpolation: Interpolation = "bilinear",
+    images: Num[Tensor, "n c height width"], plan: ResamplePlan
 ) -> Float[Tensor, "n c size size"]:
-    """The part of :func:`resample` that reads the images."""
-    gain = 1.0
+    """The part of :func:`resample` that reads the images; bicubic results are not clipped."""
+    down = plan.down
     if not images.is_floating_point():
-        images, gain = images.to(torch.float32, memory_format=torch.contiguous_format), 1 / 255
+        images = images.to(torch.float32, memory_format=torch.contiguous_format)
+        down = down * (1 / 255)
     n, channels, height, width = images.shape
-    both = _weights(plan.source, plan.centre, interpolation)
-    down, across = both[:, 0, :, :height], both[:, 1, :, :width]
-    down.mul_(gain)
-    out = torch.bmm(images.reshape(n, channels * height, width), across.mT)
-    out = down.unsqueeze(1) @ out.view(n, channels, height, -1)
-    return out.clamp_(0, 1) if interpolation == "bicubic" else out
+    size, taps = down.shape[1:]
+    first = torch.arange(0, n * channels * height, height, device=images.device)
+    bags = (first.view(n, channels, 1) + plan.rows.flatten(1).unsqueeze(1)).view(-1, taps)
+    shares = down.unsqueeze(1).expand(-1, channels, -1, -1).reshape(-1, taps)
+    table = images.reshape(-1, width)
+    out = F.embedding_bag(bags, table, per_sample_weights=shares, mode="sum")
+    matrix = out.new_zeros(n, width, size).scatter_add_(1, plan.columns, plan.across)
+    return torch.bmm(out.view(n, channels * size, width), matrix).view(n, channels, size, size)
 
 
 def resample_each(
@@ -218,17 +244,12 @@ def resample_each(
     return out.to(torch.float32, memory_format=torch.contiguous_format).mul_(1 / 255)
 
 
-def _weights(
-    source: Float[Tensor, "*n source"], centre: Float[Tensor, "*n size"], interpolation: str
-) -> Float[Tensor, "*n size source"]:
-    """Row j holds the weights, of sum 1, of the source pixels of output pixel j."""
-    distance = (source.unsqueeze(-2) - centre.unsqueeze(-1)).abs_()
+def _filter(distance: Tensor, interpolation: str) -> Tensor:
+    """Minus the weight of a source pixel by its distance, in units of the filter's width."""
     if interpolation == "bilinear":
-        weights = distance.sub_(1).clamp_(max=0)  # minus the triangle: the sign cancels below
-    else:
-        # Keys' cubic with a = -1/2, as Pillow
-        d = distance.clamp_(max=2)
-        near = (1.5 * d - 2.5) * d * d + 1
-        far = ((2.5 - 0.5 * d) * d - 4) * d + 2
-        weights = torch.where(d < 1, near, far)
-    return weights.div_(weights.sum(-1, keepdim=True))
+        return distance.sub_(1).clamp_(max=0)
+    # Keys' cubic with a = -1/2, as Pillow
+    d = distance.clamp_(max=2)
+    near = (2.5 - 1.5 * d) * d * d - 1
+    far = ((0.5 * d - 2.5) * d + 4) * d - 2
+    return torch.where(d < 1, near, far)
