@@ -143,3 +143,15 @@ def test_the_plain_form_has_it(one_tile):
     with Largest() as largest:
         losses.nt_xent_loss(*z).backward()
     assert largest.elements == (2 * ROWS) ** 2
+
+
+def test_pair_accuracy_in_tiles(tiny_tiles):
+    z = make(2, torch.float64).detach()
+    with Largest() as largest:
+        found = losses.pair_accuracy(*z)
+    assert largest.elements <= 2 * ROWS * DIM < ROWS * ROWS
+    u = normalize(z.flatten(0, 1), dim=1)
+    cosines = (u @ u.T).fill_diagonal_(-torch.inf)
+    partner = torch.arange(2 * ROWS).roll(ROWS)
+    assert found == (cosines.argmax(1) == partner).double().mean()
+    assert 0 < found < 1

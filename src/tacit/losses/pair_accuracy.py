@@ -7,6 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ._common import check_views, full_precision, unit_rows
+from ._mask import Mask
+from ._tiles import tiles_for
+from .tiled import MEMORY_LIMIT
 
 
 @full_precision
@@ -43,11 +46,11 @@ def pair_accuracy(
     own = torch.arange(n, device=u1.device) + start
     positive = (u1 * u2).sum(1).repeat(2)
     rows, others = torch.cat([u1, u2]), torch.cat([all1, all2])
-    found = []
-    # in blocks: the whole matrix of similarities is never in memory
-    for block, place in zip(rows.split(1024), torch.cat([own, own + total]).split(1024)):
-        similar = block @ others.T
-        similar.scatter_(1, place[:, None], -torch.inf)
-        similar.scatter_(1, ((place + total) % (2 * total))[:, None], -torch.inf)
-        found.append(similar.amax(1))
-    return weight * (positive >= torch.cat(found)).to(u1.dtype).mean()
+    mask = Mask(own.repeat(2), torch.arange(total, device=u1.device).repeat(2))
+    plan = tiles_for(rows, others, 1.0, mask, MEMORY_LIMIT)
+    nearest = torch.full_like(positive, -torch.inf)
+    for (row, col, masked), similarity, _ in plan.logits(rows, others):
+        if masked:
+            similarity.masked_fill_(plan.excluded(row, col), -torch.inf)
+        nearest[row] = torch.maximum(nearest[row], similarity.amax(1))
+    return weight * (positive >= nearest).to(u1.dtype).mean()
