@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,8 @@ from tacit.evaluation import select_runs, selection_report
 from tacit.evaluation.select import DIRECTIONS, Selection, SelectionReport
 from tacit.recipe import Recipe
 from tacit.training.folder import RunFolder
+
+log = logging.getLogger("tacit")
 
 
 @dataclass
@@ -28,8 +30,8 @@ class RunRow:
     def read(cls, path: Path) -> RunRow:
         """From a run folder, without loading its encoder."""
         folder = RunFolder.open(path)
-        evaluation = folder.path / "evaluation.json"
-        rows = json.loads(evaluation.read_text())["rows"] if evaluation.is_file() else {}
+        evaluation = folder.evaluation()
+        rows = {} if evaluation is None else evaluation["rows"]
         return cls(folder.path, folder.recipe, folder.status(), rows)
 
     def accuracy(self, metric: str = "knn") -> float | None:
@@ -60,7 +62,13 @@ def list_runs(folder: str | Path) -> list[RunRow]:
     if not folder.is_dir():
         return []
     found = sorted(p.parent for p in folder.glob("*/recipe.yaml"))
-    return [RunRow.read(path) for path in sorted(found, key=lambda p: p.stat().st_mtime)]
+    runs = []
+    for path in sorted(found, key=lambda p: p.stat().st_mtime):
+        try:
+            runs.append(RunRow.read(path))
+        except TacitError as error:
+            log.warning("'%s' is left out: %s", path, error)
+    return runs
 
 
 class Comparison(NamedTuple):

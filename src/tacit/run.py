@@ -25,7 +25,6 @@ from tacit.registry import METHODS
 from tacit.training.fit import build_method
 from tacit.training.folder import RunFolder, write_atomic
 from tacit.training.metrics import read_metrics
-from tacit.untrusted import read_json
 
 logger = logging.getLogger(__name__)
 SETTINGS = ("k", "C", "shots", "trials")  # what a protocol chose, not what it measured
@@ -179,10 +178,7 @@ class Run:
     @property
     def evaluation(self) -> dict[str, Any] | None:
         """The last evaluation of this run, None before the first."""
-        path = self.path / "evaluation.json"
-        if not path.is_file():
-            return None
-        return read_json(path, "run `tacit evaluate` again.")
+        return self.folder.evaluation()
 
     def report(self) -> Path:
         """Write report.html, one self-contained page, and return its path."""

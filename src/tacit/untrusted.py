@@ -14,7 +14,7 @@ from tacit.errors import DataError, TacitError
 LARGEST_TEXT = 64 * 2**20  # bytes of a description (recipe, status ...); more is not one
 MOST_VALUES = 100_000  # of a YAML text once its aliases are unfolded
 DEEPEST = 50
-SMALL = 256 * 2**20  # bytes that may always be unpacked
+SMALL = 64 * 2**20  # bytes that may always be unpacked
 RATIO = 200  # unpacked / packed; real arrays and numbers in text stay below about 50
 
 # Control characters (terminals obey them), lone surrogates, and what reorders a line.
@@ -84,8 +84,8 @@ def load_yaml(text: str) -> Any:
     >>> load_yaml("a: [1, 2.5, x]")
     {'a': [1, 2.5, 'x']}
     """
-    loader = yaml.SafeLoader(text)
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is None:
             return None
@@ -98,8 +98,6 @@ def load_yaml(text: str) -> Any:
         raise ValueError(f"it is nested deeper than {DEEPEST} levels") from None
     except (ArithmeticError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"it has an impossible value ({error})") from error
-    finally:
-        loader.dispose()
 
 
 def _count(node: yaml.Node, known: dict[yaml.Node, int], depth: int) -> int:
@@ -126,7 +124,7 @@ def refuse_bomb(what: str, unpacked: int, packed: int, advice: str) -> None:
 
     Raises
     ------
-    DataError : above 256 MiB and 200 times its packed size.
+    DataError : above 64 MiB and 200 times its packed size.
 
     >>> refuse_bomb("x.npz", 10**10, 10**6, "Unpack it.")
     Traceback (most recent call last):

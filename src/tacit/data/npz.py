@@ -31,7 +31,7 @@ class Npz:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            if stat.S_ISFIFO(path.stat().st_mode):  # opening it could wait for ever
+            if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device never ends
                 raise DataError(f"{path} cannot be read as .npz (it is not a regular file).")
             self._zip = zipfile.ZipFile(path)
         except FileNotFoundError as error:

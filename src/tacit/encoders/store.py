@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -16,7 +17,9 @@ from torch import Tensor, nn
 from tacit import __version__
 from tacit.encoders.base import Encoder
 from tacit.errors import ConfigError, TacitError
+from tacit.untrusted import read_json
 
+_CHECKS = ("weights", "checksum")  # of the files, in encoder.json
 WEIGHTS, SPEC = "encoder.safetensors", "encoder.json"
 _REQUIRED = {"image": ("name", "in_channels", "image_size", "mean", "std")}
 
@@ -43,13 +46,15 @@ def save_encoder(encoder: Encoder, path_dir: str | Path, *, spec: dict[str, Any]
     TacitError
         The folder cannot be written.
     """
-    full = complete_spec(spec, encoder)
+    full = {k: v for k, v in complete_spec(spec, encoder).items() if k not in _CHECKS}
     folder = Path(path_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TacitError(f"cannot make the folder '{folder}': {error}") from error
     write_atomically(folder / WEIGHTS, lambda path: save_file(dense_weights(encoder), path))
+    full["weights"] = _digest((folder / WEIGHTS).read_bytes())
+    full["checksum"] = _checksum(full)
     text = json.dumps(full, indent=2) + "\n"
     write_atomically(folder / SPEC, lambda path: path.write_text(text, encoding="utf-8"))
     return folder
@@ -86,6 +91,11 @@ def load_encoder(
     try:
         if spec is None:
             spec = _read_metadata(weights_path)
+        if spec.pop("weights", None) not in (None, _digest(weights_path.read_bytes())):
+            raise TacitError(
+                f"'{weights_path}' is damaged: it is not the file that encoder.json describes. "
+                "Restore it, or save the encoder again from its checkpoint"
+            )
         weights = load_file(weights_path)
     except (SafetensorError, OSError) as error:
         raise TacitError(
@@ -161,13 +171,21 @@ def _rebuild(spec: dict[str, Any], module: nn.Module | None) -> Encoder:
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise TacitError(f"'{path}' does not exist; give the folder of a run or of save_encoder")
-    try:
-        spec = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise TacitError(f"'{path}' is damaged ({error}); save the encoder again") from error
-    if not isinstance(spec, dict):
-        raise TacitError(f"'{path}' does not describe an encoder; save the encoder again")
+    spec = read_json(path, "save the encoder again")
+    if "checksum" in spec and spec.pop("checksum") != _checksum(spec):
+        raise TacitError(
+            f"'{path}' is damaged or was edited: its checksum is not that of its content. Save the "
+            "encoder again, or remove the line of the checksum if the change was meant"
+        )
     return spec
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def _checksum(spec: dict[str, Any]) -> str:
+    return _digest(json.dumps(spec, sort_keys=True).encode())
 
 
 def _read_metadata(path: Path) -> dict[str, Any]:
@@ -178,7 +196,13 @@ def _read_metadata(path: Path) -> dict[str, Any]:
             f"'{path}' holds weights but not what network they belong to; "
             "load the folder of save_encoder, or load_state_dict them yourself"
         )
-    return json.loads(header)
+    try:
+        spec = json.loads(header)
+    except (ValueError, RecursionError) as error:
+        raise TacitError(f"'{path}' is damaged ({error}); save the encoder again") from error
+    if not isinstance(spec, dict):
+        raise TacitError(f"'{path}' does not describe an encoder; save the encoder again")
+    return spec
 
 
 def _shorten(message: str, lines: int = 6) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import platform
@@ -17,12 +18,17 @@ from typing import IO, Any
 from tacit.data.spec import short_name
 from tacit.errors import TacitError
 from tacit.recipe import Recipe
-from tacit.untrusted import read_json, visible
+from tacit.untrusted import read_json
 
 TEMPORARY = (  # half-written files of `write_atomic`, the checkpoints, the encoder and the metrics
     *(f".{name}.*" for name in ("recipe.yaml", "status.json", "environment.json", "encoder")),
     *("checkpoints/.checksums.json.*", "checkpoints/.last.ckpt.tmp", "metrics.csv.tmp"),
 )
+STATUS: dict[str, tuple[type, ...]] = {  # what a status may hold under these names
+    **dict.fromkeys(("step", "seconds", "rankme", "monitor_seconds", "updated"), (int, float)),
+    **dict.fromkeys(("state", "health", "health_message", "error", "recipe"), (str,)),
+    "skipped": (list,),
+}
 PACKAGES = ("tacit", "torch", "lightning", "numpy", "scikit-learn", "pydantic")
 
 
@@ -112,8 +118,26 @@ class RunFolder:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe of the run."""
-        return Recipe.load(self.recipe_path)
+        """The recipe of the run.
+
+        Raises
+        ------
+        TacitError : it is not what the run wrote. ConfigError : it is no recipe.
+        """
+        recipe = Recipe.load(self.recipe_path)
+        known = None
+        with contextlib.suppress(TacitError):  # a damaged status is told where it is asked for
+            known = read_json(self.status_path, "").get("recipe")
+        if known not in (None, self._digest()):
+            raise TacitError(
+                f"'{self.recipe_path}' is damaged or was edited: it is not the recipe that the run "
+                "was trained with. Restore it; to train another recipe, use "
+                "`tacit pretrain --recipe FILE --out OTHER`."
+            )
+        return recipe
+
+    def _digest(self) -> str:
+        return hashlib.blake2b(self.recipe_path.read_bytes(), digest_size=16).hexdigest()
 
     def status(self) -> dict[str, Any]:
         """State (running, finished, interrupted, pruned, failed), step, seconds ...; {} before the
@@ -123,14 +147,42 @@ class RunFolder:
         """
         if not self.status_path.is_file():
             return {}
-        status = read_json(self.status_path, "delete it: only what it says is lost, not the run.")
+        advice = "delete it: only what it says is lost, not the run."
+        status = read_json(self.status_path, advice)
+        for name, kinds in STATUS.items():
+            if not isinstance(status.get(name), (*kinds, type(None))):
+                raise TacitError(
+                    f"'{self.status_path}' is damaged ({name} = {status[name]!r}); {advice}"
+                )
         if status.get("state") == "running" and self._lock is None and not self.is_locked():
             status["state"] = "killed"
         return status
 
+    def evaluation(self) -> dict[str, Any] | None:
+        """The last labelled evaluation, None before the first.
+
+        Raises
+        ------
+        TacitError : it is damaged.
+        """
+        path, advice = self.path / "evaluation.json", "delete it, and run `tacit evaluate` again."
+        if not path.is_file():
+            return None
+        found = read_json(path, advice)
+        rows = found.get("rows")
+        good = isinstance(rows, dict) and all(
+            isinstance(row, dict) and all(isinstance(v, int | float) for v in row.values())
+            for row in rows.values()
+        )
+        if not good:
+            raise TacitError(f"'{path}' is damaged (its rows are not numbers); {advice}")
+        return found
+
     def set_status(self, state: str, **values: Any) -> None:
         """Record the state; earlier values stay where they are not given."""
         old = self.status() if self.status_path.is_file() else {}
+        if self.recipe_path.is_file():
+            old.setdefault("recipe", self._digest())
         new = {**old, "state": state, "updated": time.time(), **values}
         write_atomic(self.status_path, json.dumps(new, indent=2) + "\n")
 
