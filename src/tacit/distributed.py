@@ -165,6 +165,23 @@ def barrier() -> None:
         dist.barrier()
 
 
+@torch.no_grad()
+def copy_whole_(parameter: Tensor, value: Tensor) -> None:
+    """Copy into a parameter; where it is divided over the processes, each takes its own part.
+
+    >>> weight = torch.zeros(2)
+    >>> copy_whole_(weight, torch.ones(2)); weight
+    tensor([1., 1.])
+    """
+    if initialised():
+        from torch.distributed.tensor import DTensor, distribute_tensor
+
+        if isinstance(parameter, DTensor):
+            mesh, placements = parameter.device_mesh, parameter.placements
+            value = distribute_tensor(value, mesh, placements, src_data_rank=None)
+    parameter.copy_(value)
+
+
 def broadcast_float(value: float) -> float:
     """The value that rank 0 holds, on every rank."""
     if not initialised():

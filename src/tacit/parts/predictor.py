@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tacit.distributed import copy_whole_
 from tacit.errors import CollapseError
 
 from .closed_form import directcopy_weight, directpred_weight
@@ -128,7 +129,7 @@ class ClosedFormPredictor(nn.Module):
         if self.diagonal:
             F = torch.diag(F.diagonal())
         try:
-            self.weight.copy_(self._weight(F))
+            copy_whole_(self.weight, self._weight(F))
         except CollapseError as error:
             warnings.warn(
                 f"step {step}: {error}; the predictor is unchanged", RuntimeWarning, stacklevel=2

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import logging
 import os
+import signal
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,7 @@ from tacit.training.module import TrainingModule
 from tacit.training.monitor import MonitorCallback, Watch, evaluating
 from tacit.training.progress import ProgressCallback
 from tacit.training.resolve import resolve, resolve_options, total_steps
+from tacit.training.sharding import check_shardable, make_whole
 from tacit.training.stream import BatchStream
 
 log = logging.getLogger("tacit")
@@ -136,13 +138,14 @@ def fit(
             folder.sweep()
         return _fit(recipe, folder, method, source, encoder, resume, progress, watch)
     except BaseException as error:
-        state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        error = _interruption(error)
+        state = "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed"
         if folder.locked:
             with contextlib.suppress(TacitError):  # a full disk takes no status either
                 folder.set_status(state, error=f"{type(error).__name__}: {error}")
         explained = _explain(error, recipe, folder)
         if explained is None:
-            raise
+            raise error
         raise explained from error
     finally:
         folder.unlock()
@@ -177,10 +180,13 @@ def _fit(
         stream.micro_step = state["global_step"] * recipe.accumulate
     elif resume:
         log.warning("'%s' stopped before its first checkpoint: it begins again.", folder.path)
+    sharded = recipe.strategy == "fsdp" and stream.world > 1
     views = kind.training_views(recipe, spec)
     steps = total_steps(recipe, len(training))
     method = build_method(method_class, recipe, spec, encoder)
     method.prepare(source)
+    if sharded:
+        check_shardable(method, own_encoder=encoder is not None)
     module = TrainingModule(
         method,
         views,
@@ -240,6 +246,8 @@ def _fit(
     )
     if monitor is not None and monitor.health is None:  # resumed when no step was left
         monitor.look(trainer, module)
+    if sharded:
+        make_whole(method)
     pruned = monitor is not None and monitor.stopped
     state = "interrupted" if saver.signal is not None else "pruned" if pruned else "finished"
     if first:
@@ -255,6 +263,7 @@ def _fit(
             loss=module.latest["loss"].item() if module.latest else None,
             monitor_seconds=monitor.seconds if monitor else 0.0,
             skipped_batches=module.skipped,
+            signal=saver.signal,
             health=monitor.health.state if monitor and monitor.health else None,
             health_message=monitor.health.message if monitor and monitor.health else None,
             **(monitor.values if monitor else {}),
@@ -276,6 +285,14 @@ def _finish(module: TrainingModule, stream: BatchStream) -> None:
 
     with evaluating(module.method), torch.enable_grad():
         module.method.finish(batches)
+
+
+def _interruption(error: BaseException) -> BaseException:
+    """Ctrl-C where it is one: Lightning ignores the signal from then on and exits with code 1."""
+    if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        return error.__context__
+    return error
 
 
 def _explain(error: BaseException, recipe: Recipe, folder: RunFolder) -> TacitError | None:

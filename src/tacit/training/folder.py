@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import tempfile
 import time
 from datetime import datetime
@@ -68,7 +69,7 @@ class RunFolder:
     def create(cls, path: str | Path | None, method: str, data: str) -> RunFolder:
         """A new folder at `path`, or `runs/METHOD-DATA-TIME` below the current folder."""
         if path is None:
-            stem = short_name(data) or "data"
+            stem = re.sub(r"[^\w .+=@,~-]|[\ud800-\udfff]", "_", short_name(data)) or "data"
             base = Path("runs") / f"{method}-{stem}-{datetime.now():%Y%m%d-%H%M%S}"
             path, i = base, 2
             while path.exists():

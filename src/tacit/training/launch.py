@@ -7,8 +7,11 @@ started with `--devices N` and Lightning starts the others, with the same comman
 from __future__ import annotations
 
 import atexit
+import ctypes
 import logging
 import os
+import signal
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +23,7 @@ from lightning.fabric.plugins.environments import (
     SLURMEnvironment,
     TorchElasticEnvironment,
 )
-from lightning.pytorch.strategies import DDPStrategy, Strategy
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 from torch.nn.parallel import DistributedDataParallel
 
 from tacit import distributed
@@ -63,11 +66,12 @@ def join(recipe: Recipe) -> Recipe:
     ------
     ConfigError : there are not as many processes as the recipe says.
     """
-    if os.environ.get("LOCAL_RANK", "0") != "0":
-        log.setLevel(logging.ERROR)  # the first process speaks
     started = environment(recipe)
     if isinstance(started, LightningEnvironment):
         _check_alone(recipe)
+        if started.creates_processes_externally and started.local_rank():
+            log.setLevel(logging.ERROR)  # the first process speaks
+            _end_with_parent()
         return recipe
     world = started.world_size()
     if isinstance(started, TorchElasticEnvironment) and recipe.devices * recipe.nodes == 1:
@@ -91,6 +95,12 @@ def join(recipe: Recipe) -> Recipe:
         if rank:
             log.setLevel(logging.ERROR)
     return recipe
+
+
+def _end_with_parent() -> None:
+    """Where the first process is killed before they met, the others would wait for half an hour."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def _check_alone(recipe: Recipe) -> None:
@@ -170,8 +180,16 @@ def agree(recipe: Recipe, create: Callable[[], RunFolder]) -> RunFolder:
 
 def strategy(recipe: Recipe) -> Strategy | str:
     """How Lightning trains on the devices of a recipe."""
-    if recipe.devices * recipe.nodes == 1:
+    world = recipe.devices * recipe.nodes
+    if world == 1:
         return "auto"
+    if recipe.strategy == "fsdp":
+        return ModelParallelStrategy(
+            data_parallel_size=world,
+            tensor_parallel_size=1,
+            save_distributed_checkpoint=False,
+            process_group_backend=backend(),
+        )
     # Queues and statistics are the same everywhere already: nothing has to be sent again each step.
     known = DistributedDataParallel.__init__.__annotations__
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"

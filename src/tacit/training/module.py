@@ -53,7 +53,7 @@ class TrainingModule(L.LightningModule):
         self.latest: dict[str, Tensor] = {}
         self.skipped, self._skipping = 0, False
         self._earlier_seconds, self._started = 0.0, time.monotonic()
-        self._clock = 0.0
+        self._clock, self._sharded = 0.0, False
 
     @property
     def seconds(self) -> float:
@@ -69,6 +69,18 @@ class TrainingModule(L.LightningModule):
         if self.recipe.max_time is not None:
             shares.append(self._clock / self.recipe.max_time)
         return min(max(shares), 1.0)
+
+    def configure_model(self) -> None:
+        """Divide the weights, where the strategy does; Lightning calls it before the optimiser."""
+        if self.device_mesh is not None and not self._sharded:
+            from tacit.training.sharding import shard
+
+            shard(self, self.device_mesh["data_parallel"], ("training_step", "project"))
+            self._sharded = True
+
+    def project(self, x: Tensor) -> Tensor:
+        """The method's `project`, also where its weights are divided."""
+        return self.method.project(x)
 
     def on_fit_start(self) -> None:
         self.generator = torch.Generator(device=self.device)

@@ -107,10 +107,7 @@ class MonitorCallback(L.Callback):
         """Projections (M, d) of the reservoir in evaluation mode."""
         with evaluating(module.method):
             return torch.cat(
-                [
-                    module.method.project(self.view(part.to(module.device))).float()
-                    for part in self.chunks
-                ]
+                [module.project(self.view(part.to(module.device))).float() for part in self.chunks]
             )
 
     def look(self, trainer: L.Trainer, module: L.LightningModule) -> None:

@@ -39,7 +39,7 @@ class ProgressCallback(L.Callback):
         self._first_fraction = module.fraction
         if self.console.is_terminal and trainer.is_global_zero:
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=None),
                 TaskProgressColumn(),
                 TextColumn("{task.fields[words]}"),
