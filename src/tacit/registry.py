@@ -91,12 +91,15 @@ class Registry:
         base = getattr(importlib.import_module(base_module), base_name)
         try:
             module = importlib.import_module(module_name)
-        except ModuleNotFoundError as error:
+        except (ImportError, ValueError, TypeError) as error:  # the last two: impossible names
             raise ConfigError(f"Cannot import the {self.kind} '{target}': {error}.") from error
         if attribute:
             if not hasattr(module, attribute):
                 raise ConfigError(f"'{module_name}' has no attribute '{attribute}'.")
-            return getattr(module, attribute)
+            found = getattr(module, attribute)
+            if not (isinstance(found, type) and issubclass(found, base)):
+                raise ConfigError(f"'{target}' is not a {base_name}, so it is no {self.kind}.")
+            return found
         own = [
             value
             for value in vars(module).values()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import os
+import signal
 import sys
 import warnings
+from types import FrameType
 
 import typer
 
 from tacit.errors import TacitError
+from tacit.untrusted import visible
 
 # Before torch is imported: its C++ warnings are about its own interface, which users do not see.
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
@@ -48,6 +52,13 @@ for verb in VERBS:
     importlib.import_module(f"tacit.cli.{verb}").register(app)
 
 
+class _Visible(logging.Formatter):
+    """Names of files and classes are not ours: a terminal must not obey them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record), keep="\n\t")
+
+
 class _Once(logging.Filter):
     """A message is shown once: data that are opened twice are not reported twice."""
 
@@ -81,22 +92,34 @@ def options(
     level = logging.WARNING if quiet else logging.INFO
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_Once())
-    logging.basicConfig(format="%(message)s", level=logging.WARNING, handlers=[handler])
+    handler.setFormatter(_Visible("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("tacit").setLevel(level)
     # A user needs the text of a warning, not the line of code that it came from.
     warnings.showwarning = lambda message, *_: typer.secho(  # type: ignore[assignment]
-        f"warning: {message}", fg=typer.colors.YELLOW, err=True
+        visible(f"warning: {message}", keep="\n\t"), fg=typer.colors.YELLOW, err=True
     )
 
 
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """As Ctrl-C: what is open is closed and what is half-written removed."""
+    raise SystemExit(128 + number)
+
+
 def main() -> None:
-    """Entry point: a TacitError is a message and exit code 2, never a traceback."""
+    """Entry point: a TacitError is a message and exit code 2, never a traceback.
+
+    Stopped by Ctrl-C the exit code is 130, by SIGTERM 143.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a path need not be valid text
+        sys.stdout.reconfigure(errors="surrogateescape")
     try:
         app()
     except TacitError as error:
         if os.environ.get("TACIT_DEBUG"):
             raise
-        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        typer.secho(visible(f"error: {error}", keep="\n\t"), fg=typer.colors.RED, err=True)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         typer.secho("stopped.", err=True)

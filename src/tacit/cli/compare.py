@@ -6,6 +6,8 @@ from pathlib import Path
 
 import typer
 
+from tacit.untrusted import visible
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the app."""
@@ -24,6 +26,7 @@ def compare(
     [bold]Example[/bold]   tacit compare runs/temperature-*
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from tacit.compare import compare_runs
@@ -35,10 +38,11 @@ def compare(
     for row in selection.table:
         numbers = [row.get(k) for k in (criterion, "stable_rank", "feature_std", "loss")]
         cells = ("" if n is None else f"{n:.4g}" for n in [*numbers, accuracy[row["name"]]])
-        table.add_row("*" if row["chosen"] else "", row["name"], *cells)
+        table.add_row("*" if row["chosen"] else "", escape(visible(row["name"])), *cells)
     console = Console()
     console.print(table)
-    console.print(f"\n* chosen without labels: {selection.chosen['name']}", highlight=False)
+    chosen = escape(visible(selection.chosen["name"]))
+    console.print(f"\n* chosen without labels: {chosen}", highlight=False)
     if report:
         console.print(
             f"agreement with kNN: Spearman {report.spearman:.2f}, Kendall {report.kendall:.2f}; "
@@ -46,4 +50,4 @@ def compare(
             highlight=False,
         )
     for warning in selection.warnings:
-        console.print(f"[yellow]warning:[/yellow] {warning}", highlight=False)
+        console.print(f"[yellow]warning:[/yellow] {escape(visible(warning))}", highlight=False)

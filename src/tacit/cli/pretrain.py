@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -154,14 +155,19 @@ def _finish(run: Any, report: bool) -> None:
 
     status = run.status
     if rank():  # the first process speaks for all
-        raise typer.Exit(130 if status["state"] == "interrupted" else 0)
+        raise typer.Exit(_code(status) if status["state"] == "interrupted" else 0)
     if status.get("health_message"):
         typer.echo(status["health_message"], err=True)
     if status["state"] == "interrupted":
         typer.echo(f"Stopped at step {status['step']}; nothing is lost. Continue with:", err=True)
         typer.echo(f"  tacit pretrain --resume {run.path}", err=True)
-        raise typer.Exit(130)
+        raise typer.Exit(_code(status))
     if report:
         typer.echo(f"report   {run.report()}")
     typer.echo(f"run      {run.path}")
     typer.echo(f"next     tacit evaluate {run.path}   |   tacit embed {run.path} DATA -o FILE")
+
+
+def _code(status: dict[str, Any]) -> int:
+    """128 and the signal that stopped the run, as shells count: 130 Ctrl-C, 143 SIGTERM."""
+    return 128 + (status.get("signal") or signal.SIGINT)

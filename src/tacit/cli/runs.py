@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from tacit.errors import TacitError
+from tacit.untrusted import visible
 
 
 def register(app: typer.Typer) -> None:
@@ -19,6 +20,7 @@ def runs(
 ) -> None:
     """List runs: state, method, data, time, label-free criteria, probe."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from tacit.compare import list_runs
@@ -35,7 +37,7 @@ def runs(
     for column in ("state", "method", "data", "step", "time", "RankMe", "health", "kNN"):
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*row.cells())
+        table.add_row(*(escape(visible(cell)) for cell in row.cells()))
     console = Console()
     if not console.is_terminal:
         console = Console(width=10_000)  # one line a run for grep and files

@@ -263,7 +263,7 @@ def _decode_all(
 def _decode_with(encoded: Encoded, plan: Plan, file: BinaryIO | None, progress: bool) -> Index:
     digest = hashlib.blake2b(repr(plan.shape).encode(), digest_size=16)
     count, skipped = 0, []
-    with _progress_bar(f"decoding {encoded.name}", len(encoded), progress) as advance:
+    with _progress_bar(f"decoding {printable(encoded.name)}", len(encoded), progress) as advance:
         for pixels, good, bad in decode_in_order(encoded, plan, advance):
             data = memoryview(pixels.tobytes())
             digest.update(data)
@@ -282,7 +282,7 @@ def _decode_with(encoded: Encoded, plan: Plan, file: BinaryIO | None, progress: 
 
 @contextlib.contextmanager
 def _progress_bar(title: str, total: int, show: bool) -> Iterator[Callable[[int], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True)
     with Progress(
         *columns, TimeRemainingColumn(), console=console, transient=True, disable=not show

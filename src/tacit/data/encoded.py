@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from tacit.data.decode import Header, Plan, Undecodable, peek
+from tacit.untrusted import visible
 
 DEFAULT_SIZE = 96  # where the images have differing sizes
 LARGEST_NATIVE = 256  # one shared square size up to here is kept
@@ -78,8 +79,8 @@ def file_key(path: Path) -> tuple[str, int, int]:
 
 
 def printable(name: str) -> str:
-    """A file name that every terminal and JSON file can carry."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+    """A file name that every terminal and JSON file can carry, and no terminal obeys."""
+    return visible(name)
 
 
 def make_plan(encoded: Encoded, image_size: int | None, *, everything: bool = False) -> Plan:

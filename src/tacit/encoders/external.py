@@ -14,6 +14,10 @@ from tacit.encoders.adapters import ModuleEncoder, split_tokens
 from tacit.encoders.base import Encoder, Features, map_features
 from tacit.errors import ConfigError, MissingExtraError, did_you_mean
 
+FILES = ("checkpoint_path", "cache_dir", "scriptable", "exportable", "state_dict", "weights")
+# What `from_pretrained` takes besides fields of the configuration, and fields that name code.
+CODE = ("auto_map", "attn_implementation", "quantization_config", "custom_pipelines")
+
 
 def _import(name: str, extra: str, needed_for: str) -> ModuleType:
     try:
@@ -21,6 +25,17 @@ def _import(name: str, extra: str, needed_for: str) -> ModuleType:
     except ImportError as error:  # the package itself, or (timm without torchvision) one it needs
         missing = (error.name or name).partition(".")[0]
         raise MissingExtraError(missing, extra, needed_for) from error
+
+
+def _refuse_files(options: dict[str, Any], where: str) -> None:
+    """A saved encoder and a recipe may be from others; what they name must not be unpickled."""
+    for key, value in options.items():
+        named = key.startswith(("pretrained", "bundle")) and not isinstance(value, bool)
+        if key in FILES or named:
+            raise ConfigError(
+                f"{where}: the option '{key}' would load a file that may run code, which is "
+                "refused. Load it in Python and pass the network itself."
+            )
 
 
 class TimmEncoder(ModuleEncoder):
@@ -49,6 +64,7 @@ def build_timm(
 ) -> Encoder:
     """`timm.create_model(name, ...)`; options go to it (`drop_path_rate`, `patch_size`, ...)."""
     timm = _import("timm", "timm", f"the encoder 'timm:{name}'")
+    _refuse_files(options, f"timm:{name}")
     known = timm.list_models()
     if name.partition(".")[0] not in known:  # NAME or NAME.PRETRAINED_TAG
         raise ConfigError(f"timm has no model '{name}'.{did_you_mean(name, known)}")
@@ -105,11 +121,20 @@ def build_hf(
     """
     transformers = _import("transformers", "text", f"the encoder 'hf:{name}'")
     try:
-        if pretrained:
-            module = transformers.AutoModel.from_pretrained(name, **options)
-        else:
-            config = transformers.AutoConfig.from_pretrained(name, **options)
-            module = transformers.AutoModel.from_config(config)
+        config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
+        for key in options:
+            if key.startswith("_") or key in CODE or not hasattr(config, key):
+                raise ConfigError(
+                    f"hf:{name}: the configuration has no field '{key}' that may be set."
+                    f"{did_you_mean(key, config.to_dict())}"
+                )
+        config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False, **options)
+        auto = transformers.AutoModel
+        module = (
+            auto.from_pretrained(name, config=config, trust_remote_code=False)
+            if pretrained
+            else auto.from_config(config, trust_remote_code=False)
+        )
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"transformers cannot load '{name}': {error}\nCheck the name, or give a local folder "
@@ -121,8 +146,9 @@ def build_hf(
 def build_monai(name: str, *, in_channels: int, image_size: int, **options: Any) -> Encoder:
     """`monai.networks.nets.NAME(**options)`, 2-D, with the image's channels and size."""
     nets = _import("monai.networks.nets", "medical", f"the encoder 'monai:{name}'")
+    _refuse_files(options, f"monai:{name}")
     constructor: Callable[..., Any] | None = getattr(nets, name, None)
-    if not callable(constructor):
+    if not callable(constructor) or name.startswith("_"):
         names = [known for known in dir(nets) if known[0].isupper()]
         raise ConfigError(f"monai.networks.nets has no '{name}'.{did_you_mean(name, names)}")
     filled = {

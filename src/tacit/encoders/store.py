@@ -155,17 +155,18 @@ def _missing(spec: dict[str, Any]) -> list[str]:
 def _rebuild(spec: dict[str, Any], module: nn.Module | None) -> Encoder:
     from tacit.modalities import modality  # each modality builds its own networks
 
-    options = dict(spec.get("options") or {})
+    options = spec.get("options") or {}
+    if not isinstance(options, dict):
+        raise TacitError(f"cannot build the saved encoder: its options are {options!r}")
     if str(spec["name"]).startswith(("timm:", "hf:")):
-        options["pretrained"] = False  # the weights come from the file
+        options = {**options, "pretrained": False}  # the weights come from the file
     try:
         kind = modality(spec.get("modality", "image"))
         return kind.build_encoder(spec["name"] if module is None else module, spec, options)
-    except ConfigError as error:
+    except (ConfigError, TypeError, ValueError, LookupError, RuntimeError, MemoryError) as error:
         hint = "" if module is not None else " Was it your own module? Pass it as module=..."
-        raise TacitError(
-            f"cannot build the saved encoder '{spec['name']}': {error}{hint}"
-        ) from error
+        why = str(error) or type(error).__name__
+        raise TacitError(f"cannot build the saved encoder '{spec['name']}': {why}{hint}") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:
