@@ -140,10 +140,11 @@ def fit(
     except BaseException as error:
         error = _interruption(error)
         state = "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed"
+        explained = _explain(error, recipe, folder)
         if folder.locked:
             with contextlib.suppress(TacitError):  # a full disk takes no status either
-                folder.set_status(state, error=f"{type(error).__name__}: {error}")
-        explained = _explain(error, recipe, folder)
+                reason = explained or error
+                folder.set_status(state, error=f"{type(reason).__name__}: {reason}")
         if explained is None:
             raise error
         raise explained from error
@@ -306,6 +307,11 @@ def _explain(error: BaseException, recipe: Recipe, folder: RunFolder) -> TacitEr
             f"Out of memory with batches of {recipe.batch_size}. Lower --batch-size, or keep it "
             "and raise --accumulate (micro-batches a step); a smaller --image-size or --encoder "
             f"also helps. ({text.splitlines()[0] if text else type(error).__name__})"
+        )
+    if "Connection closed by peer" in text or "Connection reset by peer" in text:
+        return TacitError(
+            "Another process of this run ended, and its own message says why. What is saved is "
+            f"kept; continue with `tacit pretrain --resume {folder.path}`."
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         return TacitError(
