@@ -81,7 +81,7 @@ def test_grid():
     assert len(points) == 6
     assert points[1] == {"batch_size": 32, "lr": pytest.approx(0.2)}
     assert points[5] == {"batch_size": 64, "lr": pytest.approx(0.3)}
-    with pytest.raises(ConfigError, match="lr=0.1:1 has infinitely many"):
+    with pytest.raises(ConfigError, match=r"lr=0\.1:1 has infinitely many"):
         grid(parse("lr=0.1:1"))
     with pytest.raises(ConfigError, match="batch_size=8:64:log has infinitely many"):
         grid(parse("batch_size=8:64:log"))

@@ -130,14 +130,14 @@ class Plan:
         first = {name: dimension.corners()[0] for name, dimension in self.space.items()}
         sources: dict[int | None, Source] = {}
         for method in base:
-            self._try({**first, **method}, "", sources)
+            self._try({**first, **method}, sources)
             for name, dimension in self.space.items():
-                for value in dimension.corners() if name != "method" else ():
-                    where = f"--vary {name}={dimension}, at {value}: "
-                    self._try({**first, **method, name: value}, where, sources)
+                for value in dimension.corners()[1:] if name != "method" else ():
+                    self._try({**first, **method, name: value}, sources)
 
-    def _try(self, values: dict[str, Any], where: str, sources: dict[int | None, Source]) -> None:
+    def _try(self, values: dict[str, Any], sources: dict[int | None, Source]) -> None:
         """Everything of a run up to its first step."""
+        where = f"With {', '.join(f'{name}={value}' for name, value in values.items())}: "
         try:
             recipe = self.recipe(values)
             if recipe.devices * recipe.nodes > 1:
