@@ -29,11 +29,13 @@ from tacit import losses
 DIM, TEMPERATURE, VIEWS = 128, 0.1, 2
 SIZES = (1024, 4096, 8192, 16384, 65536)
 QUICK = (256, 1024)
-ONCE = 65536  # from this batch on: one run
+ONCE = 16384  # from this batch on: one run
 GROWTH = (2048, 8192)  # batches that show how the memory of every loss grows
 SHARE = 0.75  # of the available memory that a plain form may take
 
 Loss = Callable[[Tensor], Tensor]
+Forms = dict[str, dict[str, float]]  # "tacit" and "plain" -> what was measured
+Table = dict[str, dict[str, Forms]]  # loss -> batch -> forms
 
 
 def unit(z: Tensor) -> Tensor:
@@ -191,9 +193,11 @@ def timed(n: int, runs: dict[str, Loss], repetitions: int) -> dict[str, float]:
     return {name: statistics.median(found[1:]) for name, found in times.items()}
 
 
-def compare(sizes: tuple[int, ...]) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    """Loss, batch, form -> peak, seconds and value; or what a plain form would need."""
-    table: dict[str, dict[str, dict[str, dict[str, float]]]] = {name: {} for name in COMPARED}
+def compare(sizes: tuple[int, ...]) -> Table:
+    """Peak, seconds and value; or what a plain form would need. Printed batch by batch."""
+    table: Table = {name: {} for name in COMPARED}
+    print("| batch | loss | s | s, plain | time / plain | peak, MiB | peak, plain, MiB |")
+    print("| ---: | --- | ---: | ---: | ---: | ---: | ---: |")
     for n in sizes:
         runs: dict[str, Loss] = {}
         for name, (tiled, plain) in COMPARED.items():
@@ -211,31 +215,25 @@ def compare(sizes: tuple[int, ...]) -> dict[str, dict[str, dict[str, dict[str, f
             for key, seconds in timed(n, runs, 5 if n <= 4096 else 3).items():
                 name, form = key.split("/")
                 table[name][str(n)][form]["seconds"] = seconds
+        for name, batches in table.items():
+            print(f"| {n:,} | {name} | {row(batches[str(n)])} |", flush=True)
     return table
 
 
-def print_comparison(table: dict[str, dict[str, dict[str, dict[str, float]]]]) -> None:
-    """As Markdown."""
-    print("| loss | batch | s | s, plain | time / plain | peak, MiB | peak, plain, MiB |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for name, batches in table.items():
-        for n, forms in batches.items():
-            ours, plain = forms["tacit"], forms["plain"]
-            first = f"| {name} | {int(n):,} | {ours['seconds']:.3g} "
-            if "needs_gib" in plain:
-                text = f"out of memory: {plain['needs_gib']:,.0f} GiB"
-                print(f"{first}| | | {ours['peak_mib']:.0f} | {text} |")
-                continue
-            ratio = ours["seconds"] / plain["seconds"]
-            peaks = f"{ours['peak_mib']:.0f} | {plain['peak_mib']:,.0f}"
-            print(f"{first}| {plain['seconds']:.3g} | {ratio:.2f} | {peaks} |")
+def row(forms: Forms) -> str:
+    """The numbers of a loss at one batch, as cells."""
+    ours, plain = forms["tacit"], forms["plain"]
+    seconds, peak = f"{ours['seconds']:.3g}", f"{ours['peak_mib']:.0f}"
+    if "needs_gib" in plain:
+        return f"{seconds} | | | {peak} | out of memory: {plain['needs_gib']:,.0f} GiB"
+    ratio = ours["seconds"] / plain["seconds"]
+    return f"{seconds} | {plain['seconds']:.3g} | {ratio:.2f} | {peak} | {plain['peak_mib']:,.0f}"
 
 
 def main(quick: bool = False) -> dict[str, object]:
     """Print both tables and return them."""
     torch.set_num_threads(1)
     table = compare(QUICK if quick else SIZES)
-    print_comparison(table)
     few, many = QUICK if quick else GROWTH
     print(f"\n| loss | s at {many:,} | peak at {few:,}, MiB | peak at {many:,}, MiB |")
     print("| --- | ---: | ---: | ---: |")
@@ -243,7 +241,10 @@ def main(quick: bool = False) -> dict[str, object]:
     for name in list(EVERY)[: 2 if quick else None]:
         rows = {str(n): in_process("every", name, n) for n in (few, many)}
         a, b = rows.values()
-        print(f"| {name} | {b['seconds']:.3g} | {a['peak_mib']:.0f} | {b['peak_mib']:.0f} |")
+        print(
+            f"| {name} | {b['seconds']:.3g} | {a['peak_mib']:.0f} | {b['peak_mib']:.0f} |",
+            flush=True,
+        )
         every[name] = rows
     return {"compared": table, "every loss": every, "dim": DIM, "views": VIEWS, "threads": 1}
 

@@ -9,8 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ._distances import squared_distances
-from ._views import MultiViews, other_views, stack_views
+from ._views import MultiViews, other_views, stack_views, view_similarities
 from .tiled import MEMORY_LIMIT
 
 
@@ -60,6 +59,8 @@ def positive_costs(
     queries: Float[Tensor, "views batch dim"], keys: Float[Tensor, "views batch dim"]
 ) -> Float[Tensor, "views batch other"]:
     """Squared distance of every query to the keys of its instance in the other views."""
-    costs = squared_distances(queries.transpose(0, 1), keys.transpose(0, 1))
     index = other_views(len(queries), queries.device)
-    return costs.gather(2, index.expand(len(costs), -1, -1)).transpose(0, 1)
+    own, other = queries.square().sum(2), keys.square().sum(2)
+    squares = own[:, :, None] + other[index].transpose(1, 2)
+    same = None if queries is keys else keys
+    return (squares - 2 * view_similarities(queries, same)).clamp_min(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations, permutations
 
 import torch
 from jaxtyping import Float
@@ -69,10 +70,16 @@ def other_views(count: int, device: torch.device) -> Tensor:
 
 
 def view_similarities(
-    views: Float[Tensor, "views batch dim"],
+    queries: Float[Tensor, "views batch dim"], keys: Float[Tensor, "views batch dim"] | None = None
 ) -> Float[Tensor, "views batch other"]:
-    """Inner product of every view of an instance with its other views."""
-    by_instance = views.transpose(0, 1)
-    gram = by_instance @ by_instance.transpose(1, 2)
-    index = other_views(views.shape[0], views.device)
-    return gram.gather(2, index.expand(len(gram), -1, -1)).transpose(0, 1)
+    """Inner product of every view of an instance with the keys (itself) of its other views."""
+    q = queries.unbind()
+    # Sums of products: a batched product of matrices as small as views x views is slower.
+    if keys is None:
+        half = {(v, w): (q[v] * q[w]).sum(1) for v, w in combinations(range(len(q)), 2)}
+        products = half | {(w, v): product for (v, w), product in half.items()}
+    else:
+        k = keys.unbind()
+        products = {(v, w): (q[v] * k[w]).sum(1) for v, w in permutations(range(len(q)), 2)}
+    rows = [[products[v, w] for w in range(len(q)) if w != v] for v in range(len(q))]
+    return torch.stack([torch.stack(row, 1) for row in rows])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
-import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -36,14 +37,17 @@ def _standardize(z: Tensor, form: str, eps: float | None) -> Tensor:
         eps = 1e-5 if biased else 0.0
     if eps < 0:
         raise ValueError(f"eps must not be negative, got {eps}")
-    variance = z.var(dim=0, correction=0 if biased else 1)
-    if eps == 0 and bool((variance == 0).any()):
-        dead = int((variance == 0).nonzero()[0])
-        raise ValueError(
-            f"feature {dead} has zero variance over the batch (constant), so it cannot be "
-            "standardised; give eps > 0, or check the encoder for collapse"
-        )
-    return (z - z.mean(dim=0)) * torch.rsqrt(variance + eps)
+    if eps == 0:
+        constant = (z.detach().var(dim=0) == 0).nonzero()
+        if len(constant):
+            raise ValueError(
+                f"feature {int(constant[0])} has zero variance over the batch (constant), so it "
+                "cannot be standardised; give eps > 0, or check the encoder for collapse"
+            )
+    # Batch norm is fused. The unbiased variance is the biased one over `shrink`; 0 is refused.
+    shrink = 1.0 if biased else 1 - 1 / len(z)
+    standard = F.batch_norm(z, None, None, training=True, eps=max(eps * shrink, 1e-300))
+    return standard * math.sqrt(shrink) if shrink < 1 else standard
 
 
 @full_precision
