@@ -14,6 +14,7 @@ from tacit.embedding import embed_chunks
 from tacit.errors import DataError, TacitError
 from tacit.methods.base import Method
 from tacit.registry import METHODS
+from tacit.training.checkpoint import load_checkpoint
 from tacit.training.fit import build_method
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def project_sample(run: Run, sample: Sample) -> Tensor:
         raise TacitError("there is no checkpoint to take the projector from")
     method = build_method(METHODS.get(run.recipe.method), run.recipe, run.input_spec)
     method.prepare(sample.source)
-    state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
+    state = load_checkpoint(path)["state_dict"]
     prefix = "method."
     own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     method.load_state_dict(own)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 import lightning as L
+import torch
 
 from tacit import distributed
 from tacit.errors import TacitError
@@ -80,6 +82,26 @@ def find_checkpoint(path: Path) -> Path | None:
             "--out OTHER`."
         )
     return None
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds: tensors, numbers and texts.
+
+    Raises
+    ------
+    TacitError : it is damaged, no checkpoint of tacit, or holds other objects, which are refused.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # torch raises errors of zip, of pickle and its own
+        found = re.search("Unsupported [^.]*", str(error))
+        raise TacitError(
+            f"The checkpoint '{path}' cannot be read: it is damaged, or holds more than tensors, "
+            f"numbers and texts, which is refused ({found[0] if found else type(error).__name__})."
+        ) from error
+    if not (isinstance(state, dict) and {"state_dict", "global_step", "loops"} <= state.keys()):
+        raise TacitError(f"The checkpoint '{path}' is none that tacit wrote.")
+    return state
 
 
 def _digest(path: Path) -> str:

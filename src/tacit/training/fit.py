@@ -27,7 +27,7 @@ from tacit.methods.base import Batch, Method
 from tacit.modalities import modality
 from tacit.recipe import Recipe
 from tacit.seeds import seed_of
-from tacit.training.checkpoint import CheckpointCallback, find_checkpoint
+from tacit.training.checkpoint import CheckpointCallback, find_checkpoint, load_checkpoint
 from tacit.training.folder import RunFolder, write_atomic
 from tacit.training.launch import environment, leave_at_exit, rank, strategy
 from tacit.training.metrics import MetricsCallback
@@ -177,8 +177,7 @@ def _fit(
         world=recipe.devices * recipe.nodes,
     )
     if checkpoint is not None:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        stream.micro_step = state["global_step"] * recipe.accumulate
+        stream.micro_step = load_checkpoint(checkpoint)["global_step"] * recipe.accumulate
     elif resume:
         log.warning("'%s' stopped before its first checkpoint: it begins again.", folder.path)
     sharded = recipe.strategy == "fsdp" and stream.world > 1
