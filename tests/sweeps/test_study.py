@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,18 @@ pytest.importorskip("optuna")
 def make_plan(out, storage=None, **changes):
     space = parse_space({"lr": "0.001:1:log", "batch_size": "16,32,64"})
     url = storage_url(storage, out)
-    plan = Plan("simclr", "digits", {}, space, Objective(), 20, out, url, "study", heartbeat=1)
+    plan = Plan("simclr", "digits", {}, space, Objective(), 12, out, url, "study", heartbeat=60)
     return replace(plan, **changes)
+
+
+def age(shared, trial):
+    """Make a trial's last sign of life an hour old."""
+    from sqlalchemy import text
+
+    change = text("UPDATE trial_heartbeats SET heartbeat = :then WHERE trial_id = :id")
+    then = datetime(2020, 1, 1)
+    with shared.storage.engine.begin() as connection:
+        connection.execute(change, {"then": then, "id": trial._trial_id})
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +93,8 @@ def test_threads_take_every_trial_once(tmp_path, storage):
     for thread in threads:
         thread.join()
     assert not errors
-    assert sorted(number for number, _ in taken) == list(range(20))
-    assert len({lr for _, lr in taken}) == 20  # no worker repeats another's draws
+    assert sorted(number for number, _ in taken) == list(range(12))
+    assert len({lr for _, lr in taken}) == 12  # no worker repeats another's draws
     assert SharedStudy(plan).done
 
 
@@ -94,12 +105,8 @@ def test_a_trial_without_signs_of_life_is_retried(tmp_path, storage):
     lost.report(3.0, 1)
     kept = shared.claim()
     assert shared.claim() is None  # both are taken
-    with shared.alive(kept):
-        for _ in range(40):
-            time.sleep(0.5)
-            again = shared.claim()
-            if again is not None:
-                break
+    age(shared, lost)
+    again = shared.claim()
     frozen = shared.study.trials[again.number]
     assert (again.number, slot(frozen)) == (2, 0)
     assert again.params == lost.params
@@ -111,6 +118,29 @@ def test_a_trial_without_signs_of_life_is_retried(tmp_path, storage):
     assert shared.done
     assert list(shared.slots()) == [0, 1]
     assert [t.value for t in shared.slots().values()] == [2.0, 1.0]
+
+
+def test_a_trial_gives_signs_of_life(tmp_path):
+    shared = SharedStudy(make_plan(tmp_path, trials=1, heartbeat=1))
+    trial = shared.claim()
+    age(shared, trial)
+    with shared.alive(trial):
+        end = time.monotonic() + 60
+        while shared.storage._get_stale_trial_ids(shared.study._study_id):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    assert shared.claim() is None
+
+
+def test_a_trial_that_is_killed_each_time_is_given_up(tmp_path):
+    shared = SharedStudy(make_plan(tmp_path, trials=1))
+    for number in range(4):
+        trial = shared.claim()
+        assert trial.number == number
+        age(shared, trial)
+    assert shared.claim() is None
+    assert shared.done
+    assert "killed" in shared.hopeless()
 
 
 def test_a_trial_that_was_given_back_or_lost_while_it_was_taken_waits(tmp_path, storage):

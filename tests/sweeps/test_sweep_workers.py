@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import tacit
+from tacit.cli import app
 from tacit.sweeps.study import CLAIMED
 from tacit.training.metrics import read_metrics
 
@@ -21,9 +22,9 @@ optuna = pytest.importorskip("optuna")
 SETTINGS = {
     "batch_size": 32,
     "image_size": 16,
-    "monitor_every": 4,
+    "monitor_every": 2,
     "monitor.samples": 32,
-    "checkpoint_every": 0.2,
+    "checkpoint_every": 0.01,
 }
 SET = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
 VARY = ["--vary", "optimizer.lr=1e-3:0.02:log", "--vary", "temperature=0.2,0.5"]
@@ -41,7 +42,7 @@ def start(folder, *words):
 
 
 def finish(process, code=0):
-    out, errors = process.communicate(timeout=240)
+    out, errors = process.communicate(timeout=600)
     assert process.returncode == code, errors[-3000:]
     return out, errors
 
@@ -54,7 +55,7 @@ def trials(folder):
 def in_training(folder, number, process):
     """Process that trains a trial, once there is a checkpoint of it."""
     path = folder / "sweeps" / "simclr-digits" / f"trial-{number:04d}"
-    end = time.monotonic() + 200
+    end = time.monotonic() + 500
     while time.monotonic() < end and process.poll() is None:
         if (path / "checkpoints" / "last.ckpt").is_file():
             status = json.loads((path / "status.json").read_text())
@@ -73,8 +74,8 @@ def whole(folder, number, steps):
     return run
 
 
-def test_a_sweep_and_its_continuation(tmp_path):
-    out, errors = finish(start(tmp_path, "digits", "simclr", "--trials", 4, "--steps", 8))
+def test_a_sweep_and_its_continuation(tmp_path, monkeypatch):
+    out, errors = finish(start(tmp_path, "digits", "simclr", "--trials", 4, "--steps", 4))
     assert "trial-0003 finished" in errors or "trial-0003 pruned" in errors
     assert "chosen without labels" in out
     folder = tmp_path / "sweeps" / "simclr-digits"
@@ -83,9 +84,11 @@ def test_a_sweep_and_its_continuation(tmp_path):
         assert run.recipe.options["temperature"] in (0.2, 0.5)
         assert run.recipe.optimizer.lr == trials(tmp_path)[i].params["optimizer.lr"]
     assert "trial-0003" in (folder / "report.html").read_text()
-    assert tacit.Recipe.load(folder / "best.yaml").steps == 8
+    assert tacit.Recipe.load(folder / "best.yaml").steps == 4
     before = (folder / "trial-0000" / "status.json").read_bytes()
-    finish(start(tmp_path, "simclr", "digits", "--trials", 5, "--steps", 8))
+    monkeypatch.chdir(tmp_path)
+    words = ["sweep", "simclr", "digits", "--trials", "5", "--steps", "4", "--no-report"]
+    assert CliRunner().invoke(app, [*words, *VARY, *SET]).exit_code == 0
     assert len(trials(tmp_path)) == 5
     assert (folder / "trial-0000" / "status.json").read_bytes() == before
 
@@ -95,8 +98,8 @@ def test_a_sweep_and_its_continuation(tmp_path):
 def test_a_killed_worker_is_replaced_and_its_trial_goes_on(tmp_path, engine):
     if engine == "ray":
         pytest.importorskip("ray")
-    steps = 60
-    words = ["simclr", "digits", "--trials", 3, "--steps", steps, "--workers", 2, "--no-prune"]
+    steps = 20
+    words = ["simclr", "digits", "--trials", 2, "--steps", steps, "--workers", 2, "--no-prune"]
     process = start(tmp_path, *words, "--heartbeat", 1, "--engine", engine)
     victim = in_training(tmp_path, 0, process)
     assert victim != process.pid
@@ -109,28 +112,29 @@ def test_a_killed_worker_is_replaced_and_its_trial_goes_on(tmp_path, engine):
     assert first.state == optuna.trial.TrialState.FAIL
     assert retry.params == first.params
     done = [t for t in [first, *others] if t.state == optuna.trial.TrialState.COMPLETE]
-    assert len(done) == 3
-    assert len([first, *others]) == 4
+    assert len(done) == 2
+    assert len([first, *others]) == 3
     assert all(t.user_attrs[CLAIMED] == t.number for t in done)
     for t in done:
         run = whole(tmp_path, t.system_attrs.get("failed_trial", t.number), steps)
         assert run.status["rankme"] == t.value
-    assert out.count("finished") == 3
+    assert out.count("finished") == 2
     # It went on from its checkpoint and did not begin again.
     assert "begins again" not in errors
 
 
 @pytest.mark.slow
 def test_ctrl_c_loses_nothing(tmp_path):
-    steps = 40
-    words = ["simclr", "digits", "--trials", 2, "--steps", steps, "--workers", 2]
+    steps = 20
+    words = ["simclr", "digits", "--trials", 2, "--steps", steps, "--workers", 2, "--no-prune"]
     process = start(tmp_path, *words)
-    workers = [in_training(tmp_path, number, process) for number in (0, 1)]
+    worker = in_training(tmp_path, 0, process)  # the other one may be anywhere
     process.send_signal(signal.SIGINT)
     _, errors = finish(process, code=130)
     assert "The same command continues" in errors
-    assert [t.state.name for t in trials(tmp_path)] == ["WAITING", "WAITING"]
-    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    assert {t.state.name for t in trials(tmp_path)} == {"WAITING"}
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker, 0)
     finish(start(tmp_path, *words))
     assert [t.state.name for t in trials(tmp_path)] == ["COMPLETE", "COMPLETE"]
     for number in (0, 1):
