@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import tacit
 from tacit import embed_file, ray_session
@@ -76,6 +77,15 @@ def test_a_range_that_kills_its_workers_is_given_up(run, tmp_path, monkeypatch):
     assert rows.size == 0
     assert "samples 16 to 31" in error
     assert "--batch-size" in error
+
+
+def test_too_little_memory_is_said(run, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("tried to allocate 80 GiB")
+
+    monkeypatch.setattr(type(run.encoder), "forward", full)
+    with pytest.raises(TacitError, match=r"with 8 samples at once\. Lower --batch-size"):
+        embed_to_file(run, "digits", tmp_path / "v.npy", batch_size=8, progress=False)
 
 
 def test_what_is_missing_is_computed_and_nothing_else(run, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ each range under its first position, so nothing is lost and nothing is there twi
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from tacit.embed_file import Engine
     from tacit.run import Run
 
+logger = logging.getLogger("tacit.embed")
 BLOCKS = 4096  # tasks of Ray at most: its own cost a task stays small beside the work
 ATTEMPTS = 5  # at one range, each of which ended with the death of its worker
 
@@ -78,21 +80,22 @@ class Worker:
         self.opened: tuple[Run, Source] | None = None
 
     def __call__(self, ranges: dict[str, np.ndarray]) -> dict[str, list[Any]]:
-        """{"start", "stop"} -> {"start", "rows", "error"}: bytes of float32, or why there are none.
+        """{"start", "stop"} -> {"start", "rows", "attempt", "error"}.
 
+        `rows` are the bytes of the float32 embeddings, or `error` says why there are none.
         One range at a time. An error that the user can act on is a result: raised here, it would
         be tried again.
         """
         start, stop = int(ranges["start"][0]), int(ranges["stop"][0])
-        rows, error = b"", ""
+        attempt, rows, error = self.begin(start), b"", ""
         try:
-            rows = self._embed(start, stop)
+            rows = self._embed(start, stop, attempt)
         except (TacitError, OSError) as problem:
             error = str(problem)
-        return {"start": [start], "rows": [rows], "error": [error]}
+        return {"start": [start], "rows": [rows], "attempt": [attempt], "error": [error]}
 
-    def _embed(self, start: int, stop: int) -> bytes:
-        if self.begin(start) > ATTEMPTS:  # Ray itself would try for ever
+    def _embed(self, start: int, stop: int, attempt: int) -> bytes:
+        if attempt > ATTEMPTS:  # Ray itself would try for ever
             raise TacitError(
                 f"{ATTEMPTS} workers died, one after the other, at the samples {start} to "
                 f"{stop - 1}. Most often the memory was too small: lower --batch-size or "
@@ -162,11 +165,12 @@ def _results(task: Task, missing: list[range], pool: Pool) -> Iterator[tuple[int
         num_cpus=pool.cpus,
         num_gpus=pool.gpus or None,
     )
-    lengths = {part.start: len(part) for part in missing}
+    lengths, again = {part.start: len(part) for part in missing}, 0
     try:
         for row in results.iter_rows():
             if row["error"]:
                 raise TacitError(row["error"])
+            again += row["attempt"] > 1
             rows = np.frombuffer(row["rows"], np.float32)
             yield row["start"], rows.reshape(lengths[row["start"]], -1)
     except RayTaskError:
@@ -176,6 +180,8 @@ def _results(task: Task, missing: list[range], pool: Pool) -> Iterator[tuple[int
             f"Ray stopped ({type(error).__name__}: {str(error).splitlines()[0]}). What is done is "
             "kept; the same command continues."
         ) from error
+    if again:
+        logger.warning("%d of %d shards were begun anew: a worker died.", again, len(missing))
 
 
 def _counter() -> Callable[[int], int]:

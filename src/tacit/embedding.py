@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from tacit.data import Source
+from tacit.errors import TacitError
 
 
 def device() -> torch.device:
@@ -22,6 +23,13 @@ def fast_weights(module: nn.Module) -> None:
     for weight in module.parameters():
         if weight.ndim == 4:
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether the memory of the GPU or of the machine was too small."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and "not enough memory" in str(error)
+    )
 
 
 @torch.no_grad()
@@ -42,6 +50,10 @@ def embed_chunks(
     source : the samples.
     positions : which samples, in which order; all by default.
     batch_size : samples a forward pass, where the source has no `chunk` of its own.
+
+    Raises
+    ------
+    TacitError : out of memory; it says what to lower.
     """
     where = device()
     encoder = encoder.to(where).eval()
@@ -50,8 +62,15 @@ def embed_chunks(
         positions = np.arange(len(source))
     size = source.chunk or batch_size
     for start in range(0, len(positions), size):
-        samples = source.batch(positions[start : start + size]).to(where)
-        yield encoder(view(samples)).float().cpu().numpy()
+        try:
+            samples = source.batch(positions[start : start + size]).to(where)
+            rows = encoder(view(samples)).float().cpu().numpy()
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            advice = "" if source.chunk else " Lower --batch-size (batch_size=)."
+            raise TacitError(f"Out of memory with {size} samples at once.{advice}") from error
+        yield rows
 
 
 def embed_all(encoder: nn.Module, view: nn.Module, source: Source, **options: Any) -> np.ndarray:

@@ -41,8 +41,9 @@ def finished(process):
 
 
 def clean(stderr):
-    """Whether there is nothing but tacit's own progress bar."""
-    return [line for line in stderr.splitlines() if line and not line.startswith("embedding")] == []
+    """Whether there is nothing but tacit's own progress bar, and its word on a dead worker."""
+    lines = [line for line in stderr.splitlines() if line and not line.startswith("embedding")]
+    return all(line.endswith("begun anew: a worker died.") for line in lines)
 
 
 def midway(process, out):

@@ -19,7 +19,7 @@ from torch import nn
 
 from tacit import distributed
 from tacit.data import Source
-from tacit.embedding import fast_weights
+from tacit.embedding import fast_weights, out_of_memory
 from tacit.encoders import save_encoder
 from tacit.encoders.chunked import ChunkedEncoder, plain
 from tacit.errors import MissingExtraError, TacitError
@@ -298,10 +298,7 @@ def _interruption(error: BaseException) -> BaseException:
 def _explain(error: BaseException, recipe: Recipe, folder: RunFolder) -> TacitError | None:
     """Memory and disk in words; None for anything else."""
     text = str(error)
-    memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "not enough memory" in text
-    )
-    if memory:
+    if out_of_memory(error):
         return TacitError(
             f"Out of memory with batches of {recipe.batch_size}. Lower --batch-size, or keep it "
             "and raise --accumulate (micro-batches a step); a smaller --image-size or --encoder "
