@@ -58,16 +58,19 @@ class Reader(HTMLParser):
 
     def handle_data(self, data):
         if self.rows and self.open in ("td", "th", "a"):
-            self.rows[-1][-1] += data
+            self.rows[-1][-1] += data.strip()
 
 
 def test_the_table_is_ranked_and_linked(result):
     page = Reader(write_page(result).read_text())
     head, *rows = page.rows
+    reasons = rows[5:]
+    rows = rows[:5]
     assert head[:5] == ["trial", "state", "lr", "batch_size", "encoder"]
     assert [row[0] for row in rows] == [f"trial-000{i}" for i in (2, 0, 1, 3, 4)]
     assert [row[1] for row in rows] == ["finished", "finished", "pruned", "failed", "waiting"]
     assert rows[0][2] == "0.03333"
+    assert reasons == [["trial-0003", "failed", EVIL]]
     assert rows[1][head.index("kNN")] == "0.75"
     links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
     assert [link for link in links if link.startswith("trial")] == ["trial-0000/report.html"]

@@ -19,7 +19,7 @@ from tacit.sweeps.result import SweepResult, TrialRow
 from tacit.sweeps.space import Dimension, Range
 from tacit.training.folder import write_atomic
 
-CRITERIA = ("rankme", "stable_rank", "feature_std", "uniformity", "loss")
+CRITERIA = ("rankme", "stable_rank", "uniformity", "loss")
 
 
 class Picture(NamedTuple):
@@ -61,7 +61,7 @@ def collect(result: SweepResult) -> dict[str, Any]:
         "fields": list(result.space),
         "columns": columns,
         "labelled": any(row.accuracy is not None for row in result.trials),
-        "explained": any(row.note for row in result.trials),
+        "reasons": [(row.name, row.state, row.note) for row in result.ranked if row.note],
         "rows": [_cells(row, list(result.space), columns) for row in result.ranked],
         "recipe_text": recipe.to_yaml() if recipe else "",
         "commands": _commands(result),
@@ -124,7 +124,6 @@ def _cells(row: TrialRow, fields: list[str], columns: list[str]) -> dict[str, An
         "numbers": [text(row.status.get(column)) for column in columns],
         "accuracy": text(row.accuracy),
         "time": duration(seconds) if seconds is not None else "",
-        "note": row.note,
     }
 
 

@@ -140,8 +140,8 @@ def _run(
             finished = True
         elif engine == "ray":
             finished = run_ray(plan, workers, address, tell)
-        elif (workers or 1) > 1:
-            finished = run_local(plan, workers or 1, tell)
+        elif min(workers or 1, shared.size) > 1:
+            finished = run_local(plan, min(workers or 1, shared.size), tell)
         else:
             finished = work(plan, progress=progress, after=tell)
     tell()
