@@ -1,0 +1,236 @@
+"""The training step: tacit's default against plain float32, and where its time goes.
+
+    python -m benchmarks.step [--quick] [--device cuda]
+
+SimCLR, two views a sample. "default" is what a recipe resolves to on this machine (precision and
+memory format); "plain" is float32, contiguous. Both run the loss, its gradient and the optimiser on
+the same views. The peak is that of a square matrix product in the default precision on the same
+thread; a batch that does not fit half of the free memory is halved. On a GPU the default is also
+compiled.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.measure import free_mib, interleaved, median, ratio, seconds, target
+from tacit.data import open_source
+from tacit.evaluation.criteria import online_criteria
+from tacit.losses import nt_xent_loss
+from tacit.methods.base import Batch, Method
+from tacit.methods.contrastive.simclr import SimCLR
+from tacit.modalities import modality
+from tacit.training.fit import build_method
+from tacit.training.module import _not_finite
+from tacit.training.monitor import evaluating
+from tacit.training.optim import build_optimizer
+from tacit.training.resolve import resolve
+
+# name of the encoder, side of the views, samples a step
+CASES = (("resnet18", 32, 256), ("resnet18", 224, 32), ("vit_s", 224, 32), ("vit_s", 32, 256))
+CUDA_CASES = (("resnet50", 224, 256), ("vit_s", 224, 256))
+SAMPLE_MIB = {
+    32: 40,
+    224: 120,
+}  # a plain step's memory, by side; a batch takes half of what is free
+QUICK = (("resnet18", 32, 4),)
+REPETITIONS = 3
+WHY = {
+    "step": "attention, normalisation and activations are bound by memory and stay in float32",
+    "rest": "the network is small at this size, so that the views weigh more",
+    "monitor": "the interval assumes a step of three forward passes",
+}
+
+
+class Step:
+    """One training step in one configuration."""
+
+    def __init__(self, name: str, side: int, batch: int, device: str, plain: bool) -> None:
+        rng = np.random.default_rng(0)
+        count = batch + 1024
+        pixels = rng.integers(0, 256, (min(count, 1280), 3, side, side), np.uint8)
+        self.source = open_source(pixels[np.arange(count) % len(pixels)])
+        recipe = SimCLR.default_recipe().changed({"encoder": name, "batch_size": batch})
+        self.recipe = recipe = resolve(recipe, SimCLR, self.source)
+        assert recipe.monitor.every is not None
+        kind = modality("image")
+        self.spec = kind.input_spec(recipe, self.source)
+        made = kind.training_views(recipe, self.spec)
+        self.views = made.view if plain else made  # the default turns them channels-last
+        self.method: Method = build_method(SimCLR, recipe, self.spec).to(device)
+        self.bf16 = recipe.precision == "bf16" and not plain
+        if plain:
+            for weight in self.method.parameters():
+                weight.data = weight.data.contiguous()
+        if device == "cuda" and not plain:
+            self.method.project = torch.compile(self.method.project)  # type: ignore[method-assign]
+        self.optimizer = build_optimizer(self.method, recipe.optimizer, global_batch=batch)
+        self.device, self.batch = device, batch
+        self.index = np.arange(batch)
+        self.generator = torch.Generator(device).manual_seed(0)
+        self.views.to(device)
+        self.made = self.make(self.load())
+
+    def load(self) -> Any:
+        return self.source.batch(self.index).to(self.device)
+
+    def make(self, raw: Any) -> list[torch.Tensor]:
+        return self.views(raw, self.generator)
+
+    def backward(self) -> None:
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
+            loss = self.method.training_loss(Batch(self.made)).total
+        loss.backward()
+
+    def network(self) -> None:
+        """Forward and backward of the network alone, without a loss."""
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
+            z = self.method.project(torch.cat(self.made))
+        z.backward(torch.ones_like(z))
+
+    def loss(self) -> None:
+        """The loss and its gradient alone."""
+        z = torch.randn(2, self.batch, self.method.config.proj_output_dim, device=self.device)
+        a, b = z.requires_grad_()
+        nt_xent_loss(a, b, temperature=self.method.config.temperature).backward()
+
+    def update(self) -> None:
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def whole(self) -> None:
+        self.backward()
+        self.update()
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+    def look(self, samples: int) -> None:
+        """One look of the monitor at so many samples."""
+        view = modality("image").eval_view(self.spec).to(self.device)
+        parts = []
+        with evaluating(self.method), torch.autocast(self.device, torch.bfloat16, self.bf16):
+            for start in range(0, samples, 256):
+                rows = np.arange(start, min(start + 256, samples))
+                raw = self.source.batch(rows).to(self.device)
+                parts.append(self.method.project(view(raw)).float())
+        online_criteria(torch.cat(parts))
+
+    def flops(self) -> int:
+        """Floating-point operations of a step, counted on few samples."""
+        few, made = min(8, self.batch), self.made
+        self.made = [view[:few] for view in made]
+        with FlopCounterMode(display=False) as counter:
+            self.backward()
+        self.optimizer.zero_grad()
+        self.made = made
+        return counter.get_total_flops() * self.batch // few
+
+
+def peak(bf16: bool, device: str, side: int = 2048) -> float:
+    """Floating-point operations a second of a square matrix product."""
+    side = 8192 if device == "cuda" else side
+    kind = torch.bfloat16 if bf16 else torch.float32
+    a = torch.randn(side, side, device=device).to(kind)
+
+    def product() -> None:
+        a @ a
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    clock = time.perf_counter if device == "cuda" else time.process_time
+    return 2 * side**3 / min(interleaved({"product": product}, 5, clock)["product"])
+
+
+def case(
+    name: str, side: int, batch: int, device: str = "cpu", repetitions: int = REPETITIONS
+) -> dict[str, Any]:
+    """Both steps of one network, and the shares of the default one's time."""
+    default = Step(name, side, batch, device, plain=False)
+    plain = Step(name, side, batch, device, plain=True)
+    clock = time.perf_counter if device == "cuda" else time.process_time
+    warm = Step(name, side, min(batch, 4), device, plain=False) if device == "cpu" else default
+    warm.whole()
+    times = interleaved(
+        {"default": default.whole, "plain": plain.whole}, repetitions, clock, device == "cuda"
+    )
+    step = median(times["default"])
+    raw = default.load()
+    every, samples = default.recipe.monitor.every or 1, default.recipe.monitor.samples
+    network = seconds(default.network, clock)  # leaves the gradients that the update wants
+    parts = {"optimiser": seconds(default.update, clock)}
+    some = min(256, samples)
+    parts["monitor"] = seconds(lambda: default.look(some), clock) * samples / some / every
+    small = {
+        "data": default.load,
+        "views": lambda: default.make(raw),
+        "check": lambda: _not_finite(default.made),
+        "loss": default.loss,
+    }
+    parts |= {name: median(t) for name, t in interleaved(small, repetitions, clock).items()}
+    whole = network + sum(parts.values())
+    result = {
+        "seconds": step,
+        "plain": median(times["plain"]),
+        "ratio": ratio(times["plain"], times["default"]),
+        "images_per_second": 2 * batch / step,
+        "precision": default.recipe.precision,
+        "peak": default.flops() / step / peak(default.bf16, device),
+        "shares": {part: value / whole for part, value in parts.items()},
+        "other": sum(parts.values()) / whole,
+    }
+    if device == "cuda":
+        result["gib"] = torch.cuda.max_memory_allocated() / 2**30
+    return result
+
+
+def main(quick: bool = False, device: str = "cpu") -> dict[str, Any]:
+    """Print the tables and return them."""
+    torch.set_num_threads(1)
+    cases = QUICK if quick else CUDA_CASES if device == "cuda" else CASES
+    results: dict[str, Any] = {}
+    print("| network | side | samples | precision | s | plain, s | ratio | images/s | of peak |")
+    print("| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |")
+    for name, side, batch in cases:
+        while device == "cpu" and batch * SAMPLE_MIB[side] > free_mib() / 2:
+            batch //= 2
+        row = case(name, side, batch, device, 1 if quick else REPETITIONS)
+        results[f"{name} {side}"] = row
+        memory = f", {row['gib']:.1f} GiB" if "gib" in row else ""
+        print(
+            f"| {name} | {side} | {batch}{memory} | {row['precision']} | {row['seconds']:.2f} | "
+            f"{row['plain']:.2f} | {row['ratio']:.2f} | {row['images_per_second']:,.0f} | "
+            f"{row['peak']:.0%} |",
+            flush=True,
+        )
+    names = list(next(iter(results.values()))["shares"])
+    print("\nShares of the whole training time of the default step:\n")
+    print("| network | " + " | ".join(names) + " | all that is not the network |")
+    print("| --- |" + " ---: |" * (len(names) + 1))
+    for name, row in results.items():
+        cells = [f"{row['shares'][part]:.1%}" for part in names] + [f"{row['other']:.1%}"]
+        print(f"| {name} | " + " | ".join(cells) + " |")
+    targets = []
+    for name, row in results.items():
+        monitor = row["shares"]["monitor"]
+        targets += [
+            target(
+                f"step, {name}", ">= 1.8 x plain", row["ratio"], row["ratio"] >= 1.8, WHY["step"]
+            ),
+            target(
+                f"not the network, {name}", "<= 0.1", row["other"], row["other"] <= 0.1, WHY["rest"]
+            ),
+            target(f"monitor, {name}", "<= 0.02", monitor, monitor <= 0.02, WHY["monitor"]),
+        ]
+    return {"cases": results, "targets": targets}
+
+
+if __name__ == "__main__":
+    where = "cuda" if "cuda" in sys.argv else "cpu"
+    print(json.dumps(main("--quick" in sys.argv, where)))
