@@ -58,7 +58,7 @@ def postgres():
     server = f"-c listen_addresses='' -k {folder} -c fsync=off"
     data, log = str(folder / "data"), str(folder / "log")
     try:
-        call("initdb", "-D", data, "-U", "tacit", "-A", "trust", "--no-locale", "-E", "UTF8")
+        call("initdb", "-D", data, "-U", "tacit", "-A", "trust", "--no-locale")
         call("pg_ctl", "-D", data, "-l", log, "-w", "-o", server, "start")
         try:
             yield f"postgresql://tacit@/postgres?host={folder}"

@@ -112,7 +112,7 @@ def read_result(shared: SharedStudy, finished: bool) -> SweepResult:
         rows,
         notes,
         finished,
-        shared.size,
+        max(shared.size, len(rows)),
     )
 
 

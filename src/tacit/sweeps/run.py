@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from tacit.data.spec import short_name, spec_modality
 from tacit.errors import ConfigError, TacitError, did_you_mean
+from tacit.methods.base import Method
 from tacit.modalities import modality
 from tacit.registry import METHODS
 from tacit.sweeps.engines import run_local, run_ray
@@ -21,14 +23,12 @@ from tacit.sweeps.storage import require_optuna, storage_url
 from tacit.sweeps.study import SharedStudy
 from tacit.sweeps.worker import stoppable, work
 
-log = logging.getLogger("tacit")
-
 SAMPLERS = ("tpe", "random", "grid")
 ENGINES = ("local", "ray")
 
 
 def sweep(
-    method: str | None = None,
+    method: str | type[Method] | None = None,
     data: Any = "photos",
     *,
     vary: Mapping[str, Any] | Iterable[str],
@@ -101,7 +101,11 @@ def sweep(
             raise ConfigError(f"{what} must be at least 1, not {number}.")
     if address is not None and engine != "ray":
         raise ConfigError("--address is where a Ray cluster is: give --engine ray too.")
+    if isinstance(method, type):
+        method = f"{method.__module__}:{method.__qualname__}"
     specs = dict(vary) if isinstance(vary, Mapping) else split_specs(vary)
+    if method is not None and "method" in specs:
+        raise ConfigError(f"The method is given ({method}) and varied: leave one out.")
     space = parse_space(specs, _methods(method, data, specs))
     name = study or _name(method, data)
     folder = Path(out or Path("sweeps") / name).absolute()
@@ -127,7 +131,8 @@ def _methods(method: str | None, data: Any, specs: Mapping[str, Any]) -> list[An
 def _name(method: str | None, data: Any) -> str:
     """`simclr-digits`."""
     spec = data if isinstance(data, str) else getattr(data, "name", "array")
-    return f"{method or 'tacit'}-{short_name(spec) or 'data'}"
+    word = (method or "tacit").rpartition(":")[2]
+    return f"{word}-{short_name(spec) or 'data'}"
 
 
 def _run(
@@ -158,7 +163,7 @@ class _Teller:
     """Says, once each, which trials are over."""
 
     def __init__(self, shared: SharedStudy, show: bool) -> None:
-        self.shared, self.show = shared, show
+        self.shared, self.show, self.console = shared, show, Console(stderr=True)
         self.told = {row.number for row in read_result(shared, False).trials if _over(row.state)}
 
     def __call__(self) -> None:
@@ -173,12 +178,11 @@ class _Teller:
             if row.number in new:
                 best = f", best {result.best.name}" if result.best else ""
                 value = f"{result.objective.name} {text(row.value)}  " if row.value else ""
-                log.info(
-                    "%s %s  %s%s  (%d of %d%s)%s", row.name, row.state, value,
-                    ", ".join(settings(row.values)), len(self.told) + 1, result.wanted, best,
-                    f"  {row.note}" if row.note else "",
-                )  # fmt: skip
                 self.told.add(row.number)
+                words = f"{row.name} {row.state}  {value}{', '.join(settings(row.values))}"
+                count = f"({len(self.told)} of {result.wanted}{best})"
+                line = f"{words}  {count}  {row.note}".rstrip()
+                self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _over(state: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tacit.errors import ConfigError, MissingExtraError, TacitError
 
@@ -62,6 +62,14 @@ def without_password(url: str) -> str:
     return re.sub(r"(://[^/@]*?:)[^@]*@", r"\1***@", url)
 
 
+def _connection(url: str) -> dict[str, Any]:
+    """What a driver needs to be told."""
+    if url.startswith("sqlite"):
+        return {"timeout": PATIENCE}
+    # Without it, psycopg gives bytes for the texts of a database without an encoding.
+    return {"client_encoding": "utf8"} if "+psycopg:" in url else {}
+
+
 def open_storage(url: str, heartbeat: int) -> RDBStorage:
     """Connect; trials that miss heartbeats are queued again, `RETRIES` times at most.
 
@@ -85,9 +93,7 @@ def open_storage(url: str, heartbeat: int) -> RDBStorage:
             warnings.simplefilter("ignore")  # "heartbeat is experimental"
             return RDBStorage(
                 url,
-                engine_kwargs={"pool_pre_ping": True}
-                if file is None
-                else {"connect_args": {"timeout": PATIENCE}},
+                engine_kwargs={"pool_pre_ping": True, "connect_args": _connection(url)},
                 heartbeat_interval=heartbeat,
                 grace_period=GRACE * heartbeat,
                 heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(
