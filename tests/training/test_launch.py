@@ -15,11 +15,20 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from torch import nn
 
 from tacit.encoders import build_encoder
+from tacit.encoders.series.position_norm import PositionBatchNorm
 from tacit.errors import ConfigError
 from tacit.recipe import Recipe
 from tacit.registry import METHODS
 from tacit.training.folder import RunFolder
-from tacit.training.launch import FOLDER, agree, environment, join, rank, strategy
+from tacit.training.launch import (
+    FOLDER,
+    agree,
+    environment,
+    join,
+    rank,
+    strategy,
+    with_synchronised_norms,
+)
 from tacit.training.sharding import blocks, check_shardable
 
 NAMES = ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_JOB_NAME", "TORCHELASTIC_RUN_ID")
@@ -122,3 +131,22 @@ def test_what_cannot_be_divided_is_refused() -> None:
     method = Fitted(build_encoder("small", in_channels=1, image_size=16), cls.Config())
     with pytest.raises(ConfigError, match="Fitted ends with a fit"):
         check_shardable(method, own_encoder=False)
+
+
+def test_batch_norm_is_synchronised_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    cls = METHODS.get("simclr")
+    method = cls(build_encoder("small", in_channels=1, image_size=16), cls.Config())
+    alone, two = Recipe(sync_batchnorm=True), Recipe(sync_batchnorm=True, devices=2)
+    assert with_synchronised_norms(method, alone) is method
+    with pytest.raises(ConfigError, match="needs GPUs"):
+        with_synchronised_norms(method, two)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    names = set(method.state_dict())
+    converted = with_synchronised_norms(method, two)
+    kinds = [type(m) for m in converted.modules() if "BatchNorm" in type(m).__name__]
+    assert kinds
+    assert set(kinds) == {nn.SyncBatchNorm}
+    assert set(converted.state_dict()) == names
+    converted.odd = PositionBatchNorm(3)
+    with pytest.raises(ConfigError, match="PositionBatchNorm"):
+        with_synchronised_norms(converted, two)

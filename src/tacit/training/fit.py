@@ -29,7 +29,13 @@ from tacit.recipe import Recipe
 from tacit.seeds import seed_of
 from tacit.training.checkpoint import CheckpointCallback, find_checkpoint, load_checkpoint
 from tacit.training.folder import RunFolder, write_atomic
-from tacit.training.launch import environment, leave_at_exit, rank, strategy
+from tacit.training.launch import (
+    environment,
+    leave_at_exit,
+    rank,
+    strategy,
+    with_synchronised_norms,
+)
 from tacit.training.metrics import MetricsCallback
 from tacit.training.module import TrainingModule
 from tacit.training.monitor import MonitorCallback, Watch, evaluating
@@ -185,6 +191,7 @@ def _fit(
     steps = total_steps(recipe, len(training))
     method = build_method(method_class, recipe, spec, encoder)
     method.prepare(source)
+    method = with_synchronised_norms(method, recipe)
     if sharded:
         check_shardable(method, own_encoder=encoder is not None)
     module = TrainingModule(
@@ -224,7 +231,6 @@ def _fit(
         max_epochs=-1,
         accumulate_grad_batches=recipe.accumulate,
         gradient_clip_val=recipe.clip_norm,
-        sync_batchnorm=recipe.sync_batchnorm,
         use_distributed_sampler=False,
         logger=_loggers(recipe, folder.path),
         callbacks=callbacks,

@@ -24,10 +24,12 @@ from lightning.fabric.plugins.environments import (
     TorchElasticEnvironment,
 )
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tacit import distributed
 from tacit.errors import ConfigError
+from tacit.methods.base import Method
 from tacit.recipe import Recipe
 from tacit.training.folder import RunFolder
 
@@ -176,6 +178,33 @@ def agree(recipe: Recipe, create: Callable[[], RunFolder]) -> RunFolder:
     if recipe.devices > 1:
         os.environ[FOLDER] = str(folder.path.absolute())
     return folder
+
+
+def with_synchronised_norms(method: Method, recipe: Recipe) -> Method:
+    """The method with batch norm over the samples of all processes, where the recipe asks for it.
+
+    Raises
+    ------
+    ConfigError : without GPUs, or for a batch norm that is not torch's own.
+    """
+    if not recipe.sync_batchnorm or recipe.devices * recipe.nodes == 1:
+        return method
+    if not torch.cuda.is_available():
+        raise ConfigError(
+            "sync_batchnorm needs GPUs: torch has no synchronised batch norm for CPUs."
+        )
+    plain = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+    own = {
+        type(m).__name__
+        for m in method.modules()
+        if "BatchNorm" in "".join(c.__name__ for c in type(m).__mro__) and type(m) not in plain
+    }
+    if own:
+        raise ConfigError(
+            f"sync_batchnorm knows torch's batch norm only, and this network has {', '.join(own)}."
+        )
+    converted: Method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
+    return converted
 
 
 def strategy(recipe: Recipe) -> Strategy | str:

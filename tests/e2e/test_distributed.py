@@ -1,0 +1,154 @@
+"""Two processes from the command line: started by torchrun, by SLURM and by --devices."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not dist.is_gloo_available(), reason="torch without gloo"),
+    pytest.mark.skipif(torch.cuda.is_available(), reason="two processes on the CPU"),
+]
+
+TACIT = [sys.executable, "-m", "tacit", "pretrain"]
+TORCHRUN = [
+    *[sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"],
+    *["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "-m", "tacit", "pretrain"],
+]
+SMALL = ["--batch-size", "32", "--image-size", "16", "--steps", "6", "--no-report"]
+FREE = ["--encoder", "small", "--set", "encoder.widths=[8, 16]", "--set", "monitor.samples=32"]
+
+
+def environment(**more: object) -> dict[str, str]:
+    """Without what another launcher left."""
+    names = ("SLURM", "TORCHELASTIC", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER", "TACIT_RUN")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(names)}
+    return {**kept, "OMP_NUM_THREADS": "1", **{k: str(v) for k, v in more.items()}}
+
+
+def start(command: list[str], folder: Path, **more: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command, cwd=folder, env=environment(**more), text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str], code: int = 0) -> str:
+    text = process.communicate(timeout=180)[0]
+    assert process.returncode == code, text
+    return text
+
+
+def status(run: Path) -> dict[str, object]:
+    return json.loads((run / "status.json").read_text())
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "encoder.safetensors")
+
+
+def assert_equal(one: Path, two: Path) -> None:
+    first, second = weights(one), weights(two)
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value, rtol=0, atol=0, msg=name)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("distributed")
+
+
+@pytest.fixture(scope="module")
+def whole(home: Path) -> Path:
+    """A run of two processes that nothing disturbed, started by torchrun, folder not named."""
+    text = finish(start([*TORCHRUN, "byol", "digits", *SMALL, *FREE], home))
+    assert text.count("next     tacit evaluate") == 1  # one process speaks
+    runs = list((home / "runs").iterdir())
+    assert len(runs) == 1
+    return runs[0]
+
+
+def test_torchrun(whole: Path) -> None:
+    recipe = (whole / "recipe.yaml").read_text()
+    assert "devices: 2" in recipe
+    assert status(whole)["state"] == "finished"
+    assert status(whole)["step"] == 6
+    rows = (whole / "metrics.csv").read_text().splitlines()
+    assert len(rows) == len(set(rows)) > 1
+
+
+def test_interrupted_on_two_devices_then_resumed_then_evaluated(home: Path, whole: Path) -> None:
+    run = home / "parts"
+    slow = ["--devices", "2", "--set", "checkpoint_every=0.01", "-o", str(run)]
+    process = start([*TACIT, "byol", "digits", *SMALL, *FREE, *slow], home)
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    while not checkpoint.is_file() and process.poll() is None:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # Ctrl-C reaches every process of a terminal
+    text = finish(process, 130)
+    assert "nothing is lost" in text
+    assert text.count("--resume") == 1
+    assert status(run)["state"] == "interrupted"
+    assert 0 < int(str(status(run)["step"])) < 6
+    finish(start([*TACIT, "--resume", str(run), "--no-report"], home))
+    assert status(run)["state"] == "finished"
+    assert_equal(run, whole)
+    evaluate = [*TACIT[:-1], "evaluate", str(run), "--probe", "knn"]
+    assert "knn" in finish(start(evaluate, home))
+
+
+def test_slurm(home: Path, whole: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    job = {
+        "SLURM_JOB_ID": 1, "SLURM_JOB_NAME": "tacit", "SLURM_NTASKS": 2, "SLURM_NNODES": 1,
+        "SLURM_NTASKS_PER_NODE": 2, "SLURM_NODEID": 0, "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }  # fmt: skip
+    command = [*TACIT, "byol", "digits", *SMALL, *FREE, "--devices", "2", "-o", "slurm"]
+    tasks = [
+        start(command, home, **job, SLURM_PROCID=task, SLURM_LOCALID=task) for task in range(2)
+    ]
+    speaks, silent = (finish(task) for task in tasks)
+    assert "next     tacit evaluate" in speaks
+    assert silent == ""
+    assert_equal(home / "slurm", whole)
+
+
+def test_fsdp(home: Path, whole: Path) -> None:
+    command = [*TACIT, "byol", "digits", *SMALL, *FREE, "--devices", "2", "--strategy", "fsdp"]
+    finish(start([*command, "-o", "fsdp"], home))
+    # Kernels lie in memory in another order, so that sums are rounded differently.
+    assert status(home / "fsdp")["loss"] == pytest.approx(status(whole)["loss"], rel=0.02)
+    assert {k: v.shape for k, v in weights(home / "fsdp").items()} == {
+        k: v.shape for k, v in weights(whole).items()
+    }
+    saved = [
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for run in (home / "fsdp", whole)
+    ]
+    assert {k: v.shape for k, v in saved[0].items()} == {k: v.shape for k, v in saved[1].items()}
+
+
+def test_a_wrong_number_is_one_message(home: Path) -> None:
+    process = start([*TORCHRUN, "byol", "digits", *SMALL, "--devices", "3"], home)
+    assert "2 processes were started, but the run is for 3 devices" in finish(process, 1)
+
+
+def test_a_folder_that_is_taken_is_refused_for_all(home: Path, whole: Path) -> None:
+    text = finish(start([*TORCHRUN, "byol", "digits", *SMALL, "-o", str(whole)], home), 1)
+    assert text.count("already holds a run") == 1
