@@ -189,12 +189,14 @@ def _write_shard(path: Path, rows: np.ndarray) -> None:
 
 
 def _write_npy(path: Path, shards: Iterator[np.ndarray], shape: tuple[int, int]) -> None:
-    array = np.lib.format.open_memmap(path, "w+", np.float32, shape)
-    start = 0
-    for rows in shards:
-        array[start : start + len(rows)] = rows
-        start += len(rows)
-    array.flush()
+    """Written, not mapped: a mapped file on a full disk kills the process."""
+    about = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, about)
+        for rows in shards:
+            file.write(np.ascontiguousarray(rows, "<f4").data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _write_parquet(path: Path, shards: Iterator[np.ndarray], source: Source) -> None:

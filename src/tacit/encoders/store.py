@@ -104,7 +104,8 @@ def load_encoder(
         ) from error
     missing = _missing(spec)
     if missing:
-        raise TacitError(f"the description of '{path}' lacks {', '.join(missing)}; save it again")
+        where = path / SPEC if path.is_dir() else path
+        raise TacitError(f"the description in '{where}' lacks {', '.join(missing)}; save it again")
     encoder = _rebuild(spec, module)
     try:
         encoder.load_state_dict(weights)

@@ -34,17 +34,22 @@ PACKAGES = ("tacit", "torch", "lightning", "numpy", "scikit-learn", "pydantic")
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Write a text file so that readers see the old or the new content, never a part."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Write a text file so that readers see the old or the new content, never a part.
+
+    What UTF-8 has no character for (a file name that is not text) is written as an escape.
+    """
+    temporary = ""
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
         raise TacitError(f"Cannot write '{path}': {error.strerror}.") from error
 
 
@@ -75,6 +80,8 @@ class RunFolder:
             while path.exists():
                 path, i = base.with_name(f"{base.name}-{i}"), i + 1
         path = Path(path)
+        if str(path) != str(path).encode("utf-8", "replace").decode("utf-8"):
+            raise TacitError(f"The run folder '{path}' is not valid text (UTF-8). Rename it.")
         if path.exists() and not path.is_dir():
             raise TacitError(f"'{path}' is a file; a run needs a folder. Choose another --out.")
         if (path / "recipe.yaml").exists():
@@ -106,9 +113,9 @@ class RunFolder:
     def remove_if_empty(self) -> None:
         """Leave nothing of a run that never began: no recipe, no folder."""
         if not self.recipe_path.is_file() and not self.is_locked():
-            for name in ("status.json", ".lock"):
-                (self.path / name).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # the user's own files stay
+            with contextlib.suppress(OSError):  # the user's own files stay; nothing was writable
+                for name in ("status.json", ".lock"):
+                    (self.path / name).unlink(missing_ok=True)
                 self.path.rmdir()
 
     recipe_path = property(lambda self: self.path / "recipe.yaml")
