@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 import pytest
 import torch
@@ -85,6 +86,10 @@ def test_slurm_counts_where_several_are_asked_for(
 def test_impossible_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="torchrun --nnodes 2"):
         join(Recipe(nodes=2, devices=4))
+    with monkeypatch.context() as interactive:
+        interactive.setattr(sys, "ps1", ">>> ", raising=False)
+        with pytest.raises(ConfigError, match="need a script"):
+            join(Recipe(devices=2))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ConfigError, match="this machine has 1 GPU\\."):

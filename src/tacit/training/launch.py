@@ -113,6 +113,11 @@ def _check_alone(recipe: Recipe) -> None:
             "--rdzv-endpoint HOST:PORT -m tacit pretrain ...) or with srun in a SLURM job."
         )
     _check_devices(recipe)
+    if recipe.devices > 1 and hasattr(sys, "ps1"):
+        raise ConfigError(
+            f"{recipe.devices} devices need a script or the command line, which every process runs "
+            "again; a notebook or an interactive Python cannot be run again."
+        )
     if recipe.devices == 1 and int(os.environ.get("SLURM_NTASKS", 1)) > 1:
         log.warning(
             "SLURM started %s tasks, but this run is for one process: every task trains its own. "
