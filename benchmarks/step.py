@@ -40,7 +40,7 @@ SAMPLE_MIB = {
     32: 40,
     224: 120,
 }  # a plain step's memory, by side; a batch takes half of what is free
-QUICK = (("resnet18", 32, 4),)
+QUICK = (("small", 32, 4),)
 REPETITIONS = 3
 WHY = {
     "step": "attention, normalisation and activations are bound by memory and stay in float32",
@@ -149,12 +149,13 @@ def peak(bf16: bool, device: str, side: int = 2048) -> float:
 
 
 def case(
-    name: str, side: int, batch: int, device: str = "cpu", repetitions: int = REPETITIONS
+    name: str, side: int, batch: int, device: str = "cpu", quick: bool = False
 ) -> dict[str, Any]:
     """Both steps of one network, and the shares of the default one's time."""
     default = Step(name, side, batch, device, plain=False)
     plain = Step(name, side, batch, device, plain=True)
     clock = time.perf_counter if device == "cuda" else time.process_time
+    repetitions = 1 if quick else REPETITIONS
     warm = Step(name, side, min(batch, 4), device, plain=False) if device == "cpu" else default
     warm.whole()
     times = interleaved(
@@ -165,7 +166,7 @@ def case(
     every, samples = default.recipe.monitor.every or 1, default.recipe.monitor.samples
     network = seconds(default.network, clock)  # leaves the gradients that the update wants
     parts = {"optimiser": seconds(default.update, clock)}
-    some = min(256, samples)
+    some = 8 if quick else min(256, samples)
     parts["monitor"] = seconds(lambda: default.look(some), clock) * samples / some / every
     small = {
         "data": default.load,
@@ -181,7 +182,7 @@ def case(
         "ratio": ratio(times["plain"], times["default"]),
         "images_per_second": 2 * batch / step,
         "precision": default.recipe.precision,
-        "peak": default.flops() / step / peak(default.bf16, device),
+        "peak": default.flops() / step / peak(default.bf16, device, 256 if quick else 2048),
         "shares": {part: value / whole for part, value in parts.items()},
         "other": sum(parts.values()) / whole,
     }
@@ -200,7 +201,7 @@ def main(quick: bool = False, device: str = "cpu") -> dict[str, Any]:
     for name, side, batch in cases:
         while device == "cpu" and batch * SAMPLE_MIB[side] > free_mib() / 2:
             batch //= 2
-        row = case(name, side, batch, device, 1 if quick else REPETITIONS)
+        row = case(name, side, batch, device, quick)
         results[f"{name} {side}"] = row
         memory = f", {row['gib']:.1f} GiB" if "gib" in row else ""
         print(

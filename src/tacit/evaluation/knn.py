@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import pad
 
 from .inputs import (
     Labels,
@@ -21,11 +20,13 @@ from .inputs import (
     iter_blocks,
     unit_rows,
 )
+from .nearest import Rough, nearest, screens
 
 #: rows of the queries and of the bank whose similarities are held at once
-QUERY_BLOCK = 2048
-BANK_BLOCK = 8192
-_GROUP = 64
+QUERY_BLOCK = 256
+BANK_BLOCK = 65536
+#: numbers of the bank that are held at once
+BANK_NUMBERS = 2**25
 
 
 class Neighbors(NamedTuple):
@@ -35,34 +36,15 @@ class Neighbors(NamedTuple):
     indices: Int[Tensor, "m k"]
 
 
-def _merge(values: Tensor, index: Tensor, tile: Tensor, base: int) -> tuple[Tensor, Tensor]:
-    """The k largest of the running top k and of a tile of similarities, exactly.
-
-    The tile is cut into groups of columns. Only groups whose maximum beats a row's running k-th
-    value can hold a new neighbour, and those are few after the first tiles: sorting is avoided.
-    """
-    k = values.shape[1]
-    groups = tile.view(len(tile), _GROUP, -1)  # group g: the columns g, g + G, g + 2 G, ...
-    best = groups.amax(1)
-    needed = min(k, int((best > values[:, -1:]).sum(1).max()))
-    if needed == 0:
-        return values, index
-    chosen = best.topk(needed, dim=1, sorted=False).indices
-    offsets = torch.arange(_GROUP, device=tile.device) * groups.shape[2]
-    columns = (chosen[:, None, :] + offsets[:, None]).flatten(1)
-    merged = torch.cat([values, tile.gather(1, columns)], 1)
-    values, where = merged.topk(k, dim=1)
-    return values, torch.cat([index, columns + base], 1).gather(1, where)
-
-
 @torch.no_grad()
 def cosine_neighbors(
     bank: Rows, queries: OtherRows | None, k: int, *, check: bool = True
 ) -> Neighbors:
     """The k rows of the bank with the largest cosine similarity to each query, exactly.
 
-    Memory is bounded by blocks of 2,048 x 8,192 similarities, whatever the sizes; both may be
-    numpy memory maps. Computed in float32 on the bank's device.
+    Memory is bounded by blocks of 256 x 65,536 similarities, whatever the sizes; both may be
+    numpy memory maps. Computed in float32 on the bank's device; CPUs that are fast with bf16 take a
+    first look in it, with its error bounded.
 
     Parameters
     ----------
@@ -96,23 +78,24 @@ def cosine_neighbors(
         if not itself:
             check_finite(rows, "queries")
     device = bank.device if isinstance(bank, Tensor) else torch.device("cpu")
-    values = torch.empty(rows.shape[0], k)
-    indices = torch.empty(rows.shape[0], k, dtype=torch.int64)
-    for start, block in iter_blocks(rows, torch.float32, QUERY_BLOCK):
-        query = unit_rows(block.to(device))
-        top = torch.full((len(query), k), -torch.inf, device=device)
-        index = torch.full((len(query), k), -1, dtype=torch.int64, device=device)
-        for base, candidates in iter_blocks(bank, torch.float32, BANK_BLOCK):
-            tile = query @ unit_rows(candidates).T
-            if itself:
-                own = torch.arange(start, start + len(query), device=device) - base
-                inside = ((own >= 0) & (own < tile.shape[1])).nonzero()[:, 0]
-                tile[inside, own[inside]] = -torch.inf
-            if tile.shape[1] % _GROUP:
-                tile = pad(tile, (0, -tile.shape[1] % _GROUP), value=-torch.inf)
-            top, index = _merge(top, index, tile, base)
-        values[start : start + len(query)] = top.cpu()
-        indices[start : start + len(query)] = index.cpu()
+    values = torch.full((rows.shape[0], k), -torch.inf)
+    indices = torch.full((rows.shape[0], k), -1, dtype=torch.int64)
+    step = max(k, min(BANK_BLOCK, BANK_NUMBERS // bank.shape[1]), 1)
+    for base, candidates in iter_blocks(bank, torch.float32, step):
+        unit = unit_rows(candidates)
+        rough = Rough.of(unit) if screens(device) else None
+        most = min(k, len(unit))
+        for start, block in iter_blocks(rows, torch.float32, QUERY_BLOCK):
+            query = unit_rows(block.to(device))
+            own = start - base if itself else None
+            found, columns = (x.cpu() for x in nearest(query, unit, rough, most, own))
+            part = slice(start, start + len(query))
+            if base == 0 and most == k:
+                values[part], indices[part] = found, columns
+                continue
+            both = torch.cat([values[part], found], 1)
+            values[part], where = both.topk(k, dim=1)
+            indices[part] = torch.cat([indices[part], columns + base], 1).gather(1, where)
     return Neighbors(values, indices)
 
 
