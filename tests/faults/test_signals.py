@@ -61,8 +61,22 @@ STAGES: dict[str, tuple[Callable[[int], None], bool]] = {
 }
 
 
-@pytest.mark.parametrize("number", SIGNALS, ids=["INT", "TERM"])
-@pytest.mark.parametrize("stage", STAGES)
+QUICK = (  # the other pairs are among the slow tests
+    ("opening the data", signal.SIGINT),
+    ("in validation", signal.SIGTERM),
+    ("in saving", signal.SIGINT),
+)
+PAIRS = [
+    pytest.param(
+        stage, number, id=f"{number.name} {stage}",
+        marks=() if (stage, number) in QUICK else pytest.mark.slow,
+    )
+    for stage in STAGES
+    for number in SIGNALS
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("stage", "number"), PAIRS)
 def test_a_signal_at_any_stage(stage: str, number: int, tmp_path: Path, command) -> None:
     wrap, begun = STAGES[stage]
     slow = ["--set", "checkpoint_every=0.001"] if stage == "in saving" else []
