@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import os
 import resource
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 
@@ -28,13 +26,6 @@ def bounded() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_AS, (now + 2**32, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_AS, before)
-
-
-def npy_header(shape: tuple[int, ...], kind: str = "|u1") -> bytes:
-    buffer = io.BytesIO()
-    about = {"descr": kind, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_2_0(buffer, about)
-    return buffer.getvalue()
 
 
 @pytest.fixture

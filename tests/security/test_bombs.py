@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import os
 import struct
@@ -17,7 +18,6 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from conftest import npy_header
 from tacit.data import open_source
 from tacit.errors import ConfigError, DataError
 from tacit.recipe import Recipe
@@ -26,6 +26,13 @@ from tacit.untrusted import load_yaml
 pytestmark = pytest.mark.usefixtures("bounded", "small")
 BLOCK = 2**18
 BOMB = "decompression bomb"
+
+
+def npy_header(shape: tuple[int, ...], kind: str = "|u1") -> bytes:
+    buffer = io.BytesIO()
+    about = {"descr": kind, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_2_0(buffer, about)
+    return buffer.getvalue()
 
 
 @pytest.fixture
