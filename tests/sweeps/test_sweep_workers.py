@@ -47,6 +47,13 @@ def finish(process, code=0):
     return out, errors
 
 
+def again(monkeypatch, folder, *words):
+    """The command in this process."""
+    monkeypatch.chdir(folder)
+    done = CliRunner().invoke(app, ["sweep", *map(str, words), *VARY, *SET, "--no-report"])
+    assert done.exit_code == 0, done.output
+
+
 def trials(folder):
     url = f"sqlite:///{folder}/sweeps/simclr-digits/study.db"
     return optuna.load_study(study_name="simclr-digits", storage=url).trials
@@ -86,9 +93,7 @@ def test_a_sweep_and_its_continuation(tmp_path, monkeypatch):
     assert "trial-0003" in (folder / "report.html").read_text()
     assert tacit.Recipe.load(folder / "best.yaml").steps == 4
     before = (folder / "trial-0000" / "status.json").read_bytes()
-    monkeypatch.chdir(tmp_path)
-    words = ["sweep", "simclr", "digits", "--trials", "5", "--steps", "4", "--no-report"]
-    assert CliRunner().invoke(app, [*words, *VARY, *SET]).exit_code == 0
+    again(monkeypatch, tmp_path, "simclr", "digits", "--trials", 5, "--steps", 4)
     assert len(trials(tmp_path)) == 5
     assert (folder / "trial-0000" / "status.json").read_bytes() == before
 
@@ -98,7 +103,7 @@ def test_a_sweep_and_its_continuation(tmp_path, monkeypatch):
 def test_a_killed_worker_is_replaced_and_its_trial_goes_on(tmp_path, engine):
     if engine == "ray":
         pytest.importorskip("ray")
-    steps = 20
+    steps = 12
     words = ["simclr", "digits", "--trials", 2, "--steps", steps, "--workers", 2, "--no-prune"]
     process = start(tmp_path, *words, "--heartbeat", 1, "--engine", engine)
     victim = in_training(tmp_path, 0, process)
@@ -124,10 +129,10 @@ def test_a_killed_worker_is_replaced_and_its_trial_goes_on(tmp_path, engine):
 
 
 @pytest.mark.slow
-def test_ctrl_c_loses_nothing(tmp_path):
-    steps = 20
-    words = ["simclr", "digits", "--trials", 2, "--steps", steps, "--workers", 2, "--no-prune"]
-    process = start(tmp_path, *words)
+def test_ctrl_c_loses_nothing(tmp_path, monkeypatch):
+    steps = 12
+    words = ["simclr", "digits", "--trials", 2, "--steps", steps, "--no-prune"]
+    process = start(tmp_path, *words, "--workers", 2)
     worker = in_training(tmp_path, 0, process)  # the other one may be anywhere
     process.send_signal(signal.SIGINT)
     _, errors = finish(process, code=130)
@@ -135,7 +140,7 @@ def test_ctrl_c_loses_nothing(tmp_path):
     assert {t.state.name for t in trials(tmp_path)} == {"WAITING"}
     with pytest.raises(ProcessLookupError):
         os.kill(worker, 0)
-    finish(start(tmp_path, *words))
+    again(monkeypatch, tmp_path, *words)
     assert [t.state.name for t in trials(tmp_path)] == ["COMPLETE", "COMPLETE"]
     for number in (0, 1):
         whole(tmp_path, number, steps)
