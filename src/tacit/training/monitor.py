@@ -115,7 +115,8 @@ class MonitorCallback(L.Callback):
         assert isinstance(module, TrainingModule)
         start = time.monotonic()
         self._seen = trainer.global_step
-        embeddings = self.embed(module)
+        with trainer.precision_plugin.forward_context():  # as a training step: no slower
+            embeddings = self.embed(module)
         self.values = online_criteria(embeddings) | _further(embeddings, self.also)
         was = self.health.state if self.health else "healthy"
         self.health = self.alarm.update(trainer.global_step, self.values)
