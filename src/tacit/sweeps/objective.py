@@ -65,7 +65,9 @@ class Watcher:
         self.trial.report(value, rung)
         if not (prune and self.trial.should_prune()):
             return False
-        self.trial.set_user_attr(REASON, f"below the median of the trials at {look.fraction:.0%}")
+        self.trial.set_user_attr(
+            REASON, f"worse than the median of the trials at {look.fraction:.0%}"
+        )
         return True
 
 
