@@ -62,6 +62,7 @@ class Step:
         assert recipe.monitor.every is not None
         kind = modality("image")
         self.spec = kind.input_spec(recipe, self.source)
+        self.reservoir = len(kind.reservoir(self.source, recipe)[1])
         made = kind.training_views(recipe, self.spec)
         self.views = made.view if plain else made  # the default turns them channels-last
         self.method: Method = build_method(SimCLR, recipe, self.spec).to(device)
@@ -163,7 +164,7 @@ def case(
     )
     step = median(times["default"])
     raw = default.load()
-    every, samples = default.recipe.monitor.every or 1, default.recipe.monitor.samples
+    every, samples = default.recipe.monitor.every or 1, default.reservoir
     network = seconds(default.network, clock)  # leaves the gradients that the update wants
     parts = {"optimiser": seconds(default.update, clock)}
     some = 8 if quick else min(256, samples)
