@@ -5,8 +5,8 @@
 SimCLR, two views a sample. "default" is what a recipe resolves to on this machine (precision and
 memory format); "plain" is float32, contiguous. Both run the loss, its gradient and the optimiser on
 the same views. The peak is that of a square matrix product in the default precision on the same
-thread; a batch that does not fit half of the free memory is halved. On a GPU the default is also
-compiled.
+thread; a batch that does not fit half of the free memory is halved. On a GPU the network is also
+compiled here, which the trainer leaves to the user.
 """
 
 from __future__ import annotations
