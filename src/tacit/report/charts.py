@@ -76,8 +76,8 @@ def ticks(places: Sequence[tuple[float, str]]) -> list[Markup]:
     """Marks below the base line, at (pixel, text)."""
     parts, bottom = [], HEIGHT - BOTTOM
     for at, text in places:
-        # Centred on the last tick, a label would stick out of the drawing.
-        css, place = ("mid", at) if at < WIDTH - RIGHT - 12 else ("end", WIDTH)
+        # Centred on the last tick, a long label would stick out of the drawing.
+        css, place = ("mid", at) if at + 3.3 * len(text) <= WIDTH else ("end", WIDTH)
         parts.append(Markup('<path class="tick" d="M{} {}v4"/>').format(at, bottom))
         parts.append(
             Markup('<text class="{}" x="{}" y="{}">{}</text>').format(css, place, bottom + 15, text)
