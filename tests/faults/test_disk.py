@@ -197,6 +197,7 @@ def test_a_limit_of_file_size_is_a_message(tmp_path: Path, command) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="needs to become another user")
+@pytest.mark.usefixtures("run")  # what nobody may not read is imported before
 def test_a_user_without_rights(tmp_path_factory: pytest.TempPathFactory, command) -> None:
     folder = tmp_path_factory.mktemp("others")
     for part in (folder, *folder.parents[:2]):

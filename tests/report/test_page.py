@@ -175,7 +175,7 @@ def test_projections_come_from_the_checkpoint(make_run):
     method = build_method(METHODS.get("simclr"), run.recipe, run.input_spec)
     state = {f"method.{name}": value for name, value in method.state_dict().items()}
     run.folder.checkpoint_path.parent.mkdir()
-    torch.save({"state_dict": state}, run.folder.checkpoint_path)
+    torch.save({"state_dict": state, "global_step": 0, "loops": {}}, run.folder.checkpoint_path)
     taken = sample.embed_sample(run)
     found = sample.project_sample(run, taken)
     method.eval()

@@ -42,7 +42,8 @@ def partition(matrix: sparse.csr_matrix, parts: int) -> np.ndarray:
         return balanced_growth(matrix, parts)
     import pymetis
 
-    _, part = pymetis.part_graph(parts, xadj=matrix.indptr, adjncy=matrix.indices)
+    adjacency = pymetis.CSRAdjacency(matrix.indptr, matrix.indices)
+    _, part = pymetis.part_graph(parts, adjacency)
     return np.asarray(part, np.int64)
 
 
