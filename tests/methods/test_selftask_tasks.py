@@ -504,15 +504,23 @@ def test_partition_warns_without_metis(monkeypatch) -> None:
 def test_partition_uses_metis_where_it_is_installed(monkeypatch) -> None:
     fake = ModuleType("pymetis")
 
-    def part_graph(parts, *, xadj, adjncy):  # the arguments of the real one
-        assert xadj.tolist() == [0, 1, 3, 5, 6]
-        assert adjncy.tolist() == [1, 0, 2, 1, 3, 2]
+    def part_graph(parts, adjacency):  # the arguments of the real one
+        starts, targets = adjacency
+        assert starts.tolist() == [0, 1, 3, 5, 6]
+        assert targets.tolist() == [1, 0, 2, 1, 3, 2]
         return 1, [0, 0, 1, 1]
 
     fake.part_graph = part_graph  # type: ignore[attr-defined]
+    fake.CSRAdjacency = lambda *parts: parts  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pymetis", fake)
     monkeypatch.setattr(_partition.importlib.util, "find_spec", lambda name: fake)
     assert partition(adjacency(path(4)[1], 4), 2).tolist() == [0, 0, 1, 1]
+
+
+def test_metis_cuts_a_path_in_the_middle() -> None:
+    pytest.importorskip("pymetis")
+    part = partition(adjacency(path(8)[1], 8), 2)
+    assert part.tolist() in ([0] * 4 + [1] * 4, [1] * 4 + [0] * 4)
 
 
 # --- the catalogue --------------------------------------------------------------------------------

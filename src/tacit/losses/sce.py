@@ -125,8 +125,8 @@ def _warn_zeros(norm: Tensor) -> None:
     zeros = int((norm == 0).sum())
     if zeros > ZERO_SHARE * len(norm):
         warnings.warn(
-            f"{zeros} of {len(norm)} targets are all-zero rows: their error is 1 whatever is "
-            "reconstructed",
+            f"more than {ZERO_SHARE:.0%} of the targets are all-zero rows: their error is 1 "
+            "whatever is reconstructed",
             RuntimeWarning,
             stacklevel=4,
         )
