@@ -93,6 +93,7 @@ def load(folder: Path = FOLDER) -> dict[str, Any]:
 def save(results: dict[str, Any], folder: Path = FOLDER) -> None:
     """Write both files."""
     text = json.dumps(results, indent=1, ensure_ascii=False)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "benchmarks.json").write_text(text + "\n")
     (folder / "benchmarks.md").write_text(page(results))
 
