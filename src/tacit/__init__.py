@@ -10,18 +10,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tacit.api import load, methods, pretrain
+    from tacit.api import load, pretrain
     from tacit.recipe import Recipe
     from tacit.run import Run
     from tacit.sweeps import sweep
 
 __version__ = "0.1.0"
-__all__ = ["Recipe", "Run", "__version__", "load", "methods", "pretrain", "sweep"]
+__all__ = ["Recipe", "Run", "__version__", "load", "pretrain", "sweep"]
 
 _HOME = {
     "pretrain": "tacit.api",
     "load": "tacit.api",
-    "methods": "tacit.api",
     "sweep": "tacit.sweeps",
     "Recipe": "tacit.recipe",
     "Run": "tacit.run",

@@ -102,8 +102,3 @@ def load(path: str | Path, *, encoder: nn.Module | None = None) -> Run:
     TacitError : there is no run at this path.
     """
     return Run(path, encoder=encoder)
-
-
-def methods() -> list[str]:
-    """Names of all methods."""
-    return METHODS.names()
