@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pytest
 import torch
 from beartype import BeartypeConf, beartype
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # The hook finds its checker by name; an int is a float here, as in Python's own typing rules.
@@ -27,6 +28,10 @@ sys.modules[_CHECKER.__name__] = _CHECKER
 _HOOK = install_import_hook(
     ["tacit.losses", "tacit.parts", "tacit.evaluation"], f"{_CHECKER.__name__}.check"
 )
+
+# The same examples in every run, and no failure because a machine is busy.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 # Small tensors gain nothing from threads, and on a busy machine they lose a lot.
 torch.set_num_threads(1)

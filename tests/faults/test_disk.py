@@ -208,5 +208,9 @@ def test_a_user_without_rights(tmp_path_factory: pytest.TempPathFactory, command
         os.setgid(65534)
         os.setuid(65534)
 
+    hidden = tmp_path_factory.mktemp("hidden") / "folder" / "run"
+    hidden.parent.parent.chmod(0o700)
+    for arguments in (["pretrain", *COMMON, "--steps", 2, "-o"], ["evaluate"], ["report"]):
+        clear(command(*arguments, hidden, before=nobody), str(hidden), "Permission denied")
     done = command("pretrain", *COMMON, "--steps", 2, "-o", folder / "run", before=nobody)
     clear(done, str(folder / "run"), "Permission denied")

@@ -121,6 +121,12 @@ def main() -> None:
             raise
         typer.secho(visible(f"error: {error}", keep="\n\t"), fg=typer.colors.RED, err=True)
         raise SystemExit(2) from None
+    except PermissionError as error:
+        if os.environ.get("TACIT_DEBUG"):
+            raise
+        text = visible(f"error: {error.strerror}: '{error.filename}'.")
+        typer.secho(text, fg=typer.colors.RED, err=True)
+        raise SystemExit(2) from None
     except KeyboardInterrupt:
         typer.secho("stopped.", err=True)
         raise SystemExit(130) from None

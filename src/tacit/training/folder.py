@@ -82,14 +82,14 @@ class RunFolder:
         path = Path(path)
         if str(path) != str(path).encode("utf-8", "replace").decode("utf-8"):
             raise TacitError(f"The run folder '{path}' is not valid text (UTF-8). Rename it.")
-        if path.exists() and not path.is_dir():
-            raise TacitError(f"'{path}' is a file; a run needs a folder. Choose another --out.")
-        if (path / "recipe.yaml").exists():
-            raise TacitError(
-                f"'{path}' already holds a run. Continue it with `tacit pretrain --resume {path}` "
-                "or choose another --out."
-            )
         try:
+            if path.exists() and not path.is_dir():
+                raise TacitError(f"'{path}' is a file; a run needs a folder. Choose another --out.")
+            if (path / "recipe.yaml").exists():
+                raise TacitError(
+                    f"'{path}' already holds a run. Continue it with `tacit pretrain --resume "
+                    f"{path}` or choose another --out."
+                )
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise TacitError(f"Cannot create the run folder '{path}': {error.strerror}.") from error
