@@ -43,7 +43,8 @@ SAMPLE_MIB = {
 QUICK = (("small", 32, 4),)
 REPETITIONS = 3
 WHY = {
-    "step": "attention, normalisation and activations are bound by memory and stay in float32",
+    "step": "probably attention, normalisation and activations, which stay in float32 and are "
+    "bound by memory; not profiled",
     "rest": "the network is small at this size, so that the views weigh more",
     "monitor": "the interval assumes a step of three forward passes",
 }
