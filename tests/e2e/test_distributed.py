@@ -110,6 +110,34 @@ def test_interrupted_on_two_devices_then_resumed_then_evaluated(home: Path, whol
     assert "knn" in finish(start(evaluate, home))
 
 
+LATE = """
+import os, signal
+from tacit.cli import main
+from tacit.training.checkpoint import CheckpointCallback
+
+agree = CheckpointCallback.on_train_batch_end
+
+def then_signal(self, trainer, *args):
+    agree(self, trainer, *args)
+    if trainer.global_rank == 0 and trainer.global_step == 2:
+        os.kill(os.getpid(), signal.SIGINT)
+
+CheckpointCallback.on_train_batch_end = then_signal
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_a_signal_to_one_process_after_they_agreed_to_go_on_stops_both_a_step_later(
+    home: Path,
+) -> None:
+    (home / "late.py").write_text(LATE)
+    command = [sys.executable, "late.py", "pretrain", "byol", "digits", *SMALL, *FREE]
+    finish(start([*command, "--devices", "2", "-o", "late"], home), 130)
+    assert status(home / "late")["state"] == "interrupted"
+    assert status(home / "late")["step"] == 3
+
+
 def test_slurm(home: Path, whole: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

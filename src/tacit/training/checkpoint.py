@@ -125,15 +125,16 @@ class CheckpointCallback(L.Callback):
 
     def __init__(self, path: Path, seconds: float) -> None:
         self.path, self.interval = path, seconds
-        self.signal: int | None = None
+        self.signal: int | None = None  # what all processes stop for
+        self._received = 0
         self._saved_at, self._handlers = 0.0, {}  # type: tuple[float, dict[int, Any]]
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self._saved_at = time.monotonic()
 
         def stop(number: int, frame: FrameType | None) -> None:
-            self.signal = number
-            trainer.should_stop = True
+            # The trainer is not told yet: another process may be a step further than this one.
+            self._received = number
             self._restore()  # a second signal stops at once
 
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -149,7 +150,7 @@ class CheckpointCallback(L.Callback):
     ) -> None:
         due = time.monotonic() - self._saved_at > self.interval
         # All processes stop at one step and save at one step, which the clocks of each do not say.
-        stop, save = distributed.all_reduce_max([self.signal or 0, due], module.device)
+        stop, save = distributed.all_reduce_max([self._received, due], module.device)
         if stop:
             self.signal, trainer.should_stop = int(stop), True
         if save:
