@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tacit.encoders import VisionTransformer, build_encoder
-from tacit.encoders.blocks import Attention, Block, DropPath
+from tacit.encoders import VisionTransformer, blocks, build_encoder
+from tacit.encoders.blocks import Attention, Block, DropPath, attend
 from tacit.encoders.vit import choose_patch_size
 from tacit.errors import ConfigError
 
@@ -118,6 +118,24 @@ def test_attention_is_softmax_of_scaled_products():
         weights = (q[..., part] @ k[..., part].mT / 2).softmax(dim=-1)
         heads.append(weights @ v[..., part])
     torch.testing.assert_close(layer(x), layer.proj(torch.cat(heads, dim=-1)))
+
+
+@pytest.mark.parametrize("amx", [False, True])
+@pytest.mark.parametrize("tokens", [17, 300])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_attention_in_bf16_is_that_of_float32(monkeypatch, amx, tokens, autocast):
+    monkeypatch.setattr(blocks, "_has_amx", lambda: amx)
+    torch.manual_seed(0)
+    exact = torch.randn(3, 2, 2, tokens, 8, requires_grad=True)
+    half = exact.detach().bfloat16().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        out = attend(*half)
+    assert out.dtype == torch.bfloat16
+    out.float().square().sum().backward()
+    expected = attend(*exact)
+    expected.square().sum().backward()
+    torch.testing.assert_close(out.float(), expected, atol=0.02, rtol=0.02)
+    torch.testing.assert_close(half.grad.float(), exact.grad, atol=0.06, rtol=0.06)
 
 
 def test_a_block_is_equivariant_to_the_order_of_tokens():
