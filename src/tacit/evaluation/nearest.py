@@ -10,7 +10,6 @@ from torch import Tensor
 #: columns of a group: only groups whose largest value is among the k largest can hold a neighbour
 _GROUP = 16
 _ROUNDING = 2.0**-9  # of a number below 1 to bf16, at most
-_GATHERED = 2**18  # numbers of the bank that are looked at again at once: they stay in the cache
 
 
 class Rough(NamedTuple):
@@ -79,24 +78,17 @@ def _screened(
         return None
     columns = _columns(tile, groups[:, :needed])
     values = tile.gather(1, columns)
-    close = int((values >= cut).sum(1).max())
-    if close > spare:
+    close = values >= cut
+    counts = close.sum(1).tolist()
+    if max(counts) > spare:
         return None
-    columns = columns.gather(1, values.topk(close, dim=1, sorted=False).indices)
-    step = max(1, _GATHERED // (close * bank.shape[1]))
-    exact = torch.cat(
-        [_products(bank, some, rows) for some, rows in zip(columns.split(step), query.split(step))]
-    )
-    if own is not None:
-        exact[columns == torch.arange(own, own + len(query))[:, None]] = -torch.inf
+    columns = columns[close]  # of all queries, one after the other
+    exact = query.new_full((len(query), max(counts)), -torch.inf)
+    for out, some, row, count in zip(exact, columns.split(counts), query, counts, strict=True):
+        torch.mv(bank.index_select(0, some), row, out=out[:count])
     values, where = exact.topk(k, dim=1)
-    return values, columns.gather(1, where)
-
-
-def _products(bank: Tensor, columns: Tensor, query: Tensor) -> Tensor:
-    """Of each query with rows of its own of the bank."""
-    rows = bank.index_select(0, columns.flatten()).view(*columns.shape, -1)
-    return torch.bmm(rows, query.unsqueeze(2)).squeeze(2)
+    first = torch.tensor([0, *counts[:-1]]).cumsum(0)
+    return values, columns[first[:, None] + where]
 
 
 def _leave_out(tile: Tensor, own: int | None) -> None:
