@@ -29,9 +29,9 @@ CASES = {32: (32, 256), 96: (128, 64), 224: (256, 32)}  # view side: (image side
 REPETITIONS = 7
 TARGETS = {32: 15, 224: 2}  # times PIL
 WHY = (
-    "a view of 32 pixels is about 30 passes over 12 kB: calls of the library and the caches beyond "
-    "the second level take most of the time, where PIL stays in the first; only fused kernels, "
-    "which need a compiler on the user's machine, would save them"
+    "of 20 µs a view the crop takes 5 (half in the product of its columns), the jitter 6, drawing "
+    "and planning 4 and the copy to its place 1.5; each operation reads and writes all pixels, "
+    "and only fused kernels, which need a compiler on the user's machine, would save that"
 )
 
 
