@@ -17,7 +17,7 @@ from tacit.registry import METHODS
 from tacit.run import Run
 from tacit.training.fit import fit
 from tacit.training.folder import RunFolder
-from tacit.training.launch import agree, join, rank
+from tacit.training.launch import agree, join, none_waits, rank
 
 
 def pretrain(
@@ -64,14 +64,15 @@ def pretrain(
     elif options:
         raise ConfigError("Give either a recipe or options, not both: recipe.changed({...}).")
     recipe = join(recipe)
-    cls = METHODS.get(recipe.method)
-    source = open_training(data, recipe, progress and rank() == 0)
-    folder = agree(recipe, lambda: RunFolder.create(out, recipe.method, name))
-    try:
-        fit(recipe, folder, cls, source, encoder=module, progress=progress)
-    finally:
-        if rank() == 0:
-            folder.remove_if_empty()
+    with none_waits(recipe):
+        cls = METHODS.get(recipe.method)
+        source = open_training(data, recipe, progress and rank() == 0)
+        folder = agree(recipe, lambda: RunFolder.create(out, recipe.method, name))
+        try:
+            fit(recipe, folder, cls, source, encoder=module, progress=progress)
+        finally:
+            if rank() == 0:
+                folder.remove_if_empty()
     return Run(folder.path, encoder=module)
 
 

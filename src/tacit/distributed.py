@@ -9,11 +9,13 @@ mean over all rows, also where the processes hold different numbers of them.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 def initialised() -> bool:
@@ -156,6 +158,19 @@ def all_reduce_max(values: list[float], device: torch.device | None = None) -> l
     box = torch.tensor(values, dtype=torch.float64, device=_device(device))
     dist.all_reduce(box, op=dist.ReduceOp.MAX)
     found: list[float] = box.tolist()
+    return found
+
+
+def gather_objects(value: T) -> list[T]:
+    """What every process holds, in rank order; small things, not tensors.
+
+    >>> gather_objects("one")
+    ['one']
+    """
+    if not initialised():
+        return [value]
+    found: list[T] = [value] * world_size()
+    dist.all_gather_object(found, value)
     return found
 
 

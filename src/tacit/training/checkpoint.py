@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import signal
+import threading
 import time
 from pathlib import Path
 from types import FrameType
@@ -19,6 +20,9 @@ import torch
 from tacit import distributed
 from tacit.errors import TacitError
 from tacit.training.folder import write_atomic
+from tacit.training.launch import lost_process
+from tacit.training.module import TrainingModule
+from tacit.training.stream import RawBatch
 from tacit.untrusted import read_json
 
 log = logging.getLogger("tacit")
@@ -50,6 +54,8 @@ def save_checkpoint(trainer: L.Trainer, path: Path) -> None:
                 os.replace(path, path.with_name(PREVIOUS))
             os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
+        if not trainer.is_global_zero or lost_process(error):
+            raise
         temporary.unlink(missing_ok=True)
         raise TacitError(
             f"Cannot write the checkpoint '{path}': {error}. The previous checkpoint is kept; "
@@ -121,7 +127,10 @@ def _checksums(folder: Path) -> dict[str, list[str]]:
 
 
 class CheckpointCallback(L.Callback):
-    """Saves every `seconds` and at the end; turns SIGINT and SIGTERM into a saved stop."""
+    """Saves every `seconds` and at the end; turns SIGINT and SIGTERM into a saved stop.
+
+    All processes save and stop at the same step, and only where a step is whole.
+    """
 
     def __init__(self, path: Path, seconds: float) -> None:
         self.path, self.interval = path, seconds
@@ -129,8 +138,11 @@ class CheckpointCallback(L.Callback):
         self._received = 0
         self._saved_at, self._handlers = 0.0, {}  # type: tuple[float, dict[int, Any]]
 
-    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self._saved_at = time.monotonic()
+    def setup(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
+        # Lightning's handler of SIGTERM waits for the other processes, wherever this one is.
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+        if threading.current_thread() is not threading.main_thread():
+            return
 
         def stop(number: int, frame: FrameType | None) -> None:
             # The trainer is not told yet: another process may be a step further than this one.
@@ -145,20 +157,35 @@ class CheckpointCallback(L.Callback):
             signal.signal(number, handler)
         self._handlers = {}
 
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._saved_at = time.monotonic()
+
     def on_train_batch_end(
-        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, i: int
+        self,
+        trainer: L.Trainer,
+        module: L.LightningModule,
+        outputs: Any,
+        batch: RawBatch,
+        i: int,
     ) -> None:
+        assert isinstance(module, TrainingModule)
+        if (batch.micro_step + 1) % module.recipe.accumulate:
+            return  # gradients of half a step are in no checkpoint
         due = time.monotonic() - self._saved_at > self.interval
-        # All processes stop at one step and save at one step, which the clocks of each do not say.
-        stop, save = distributed.all_reduce_max([self._received, due], module.device)
-        if stop:
-            self.signal, trainer.should_stop = int(stop), True
-        if save:
+        if self._agree(trainer, module, due):
             save_checkpoint(trainer, self.path)
             self._saved_at = time.monotonic()
 
+    def _agree(self, trainer: L.Trainer, module: L.LightningModule, due: bool = False) -> bool:
+        """Whether one process has to save; what one has to stop for, all do."""
+        stop, save = distributed.all_reduce_max([self._received, due], module.device)
+        if stop:
+            self.signal, trainer.should_stop = int(stop), True
+        return bool(save)
+
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         save_checkpoint(trainer, self.path)
+        self._agree(trainer, module)
         self._restore()
 
     def on_exception(self, trainer: L.Trainer, module: L.LightningModule, error: Any) -> None:

@@ -30,12 +30,16 @@ from tacit.seeds import seed_of
 from tacit.training.checkpoint import CheckpointCallback, find_checkpoint, load_checkpoint
 from tacit.training.folder import RunFolder, write_atomic
 from tacit.training.launch import (
+    OTHER_ENDED,
+    Agreement,
     environment,
     leave_at_exit,
+    lost_process,
     rank,
     strategy,
     with_synchronised_norms,
 )
+from tacit.training.launcher import together
 from tacit.training.metrics import MetricsCallback
 from tacit.training.module import TrainingModule
 from tacit.training.monitor import MonitorCallback, Watch, evaluating
@@ -142,7 +146,8 @@ def fit(
         if first:
             folder.lock()
             folder.sweep()
-        return _fit(recipe, folder, method, source, encoder, resume, progress, watch)
+        with together(lambda reason: folder.set_status("failed", error=reason)):
+            return _fit(recipe, folder, method, source, encoder, resume, progress, watch)
     except BaseException as error:
         error = _interruption(error)
         state = "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed"
@@ -217,7 +222,16 @@ def _fit(
         view = kind.eval_view(spec)
         monitor = MonitorCallback(chunks, view, recipe.monitor.every, metrics, also, watch)
     saver = CheckpointCallback(folder.checkpoint_path, recipe.checkpoint_every)
-    callbacks: list[L.Callback] = [c for c in (monitor, metrics, saver) if c is not None]
+    agreement = Agreement(
+        {
+            "the number of samples": len(source),
+            "the content of the data": source.fingerprint,
+            "the step to continue from": stream.micro_step // stream.accumulate,
+            **{f"'{name}' of the recipe": value for name, value in recipe.model_dump().items()},
+        }
+    )
+    candidates = (agreement, monitor, metrics, saver)
+    callbacks: list[L.Callback] = [c for c in candidates if c is not None]
     if show:
         callbacks.insert(-1, ProgressCallback(metrics, monitor))
     trainer = L.Trainer(
@@ -310,11 +324,13 @@ def _explain(error: BaseException, recipe: Recipe, folder: RunFolder) -> TacitEr
             "and raise --accumulate (micro-batches a step); a smaller --image-size or --encoder "
             f"also helps. ({text.splitlines()[0] if text else type(error).__name__})"
         )
-    if "Connection closed by peer" in text or "Connection reset by peer" in text:
-        return TacitError(
-            "Another process of this run ended, and its own message says why. What is saved is "
-            f"kept; continue with `tacit pretrain --resume {folder.path}`."
+    if lost_process(error):
+        advice = (
+            f" What is saved is kept; continue with `tacit pretrain --resume {folder.path}`."
+            if folder.recipe_path.is_file()
+            else ""
         )
+        return TacitError(f"{OTHER_ENDED}{advice}")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         return TacitError(
             f"Cannot write to '{folder.path}': {error.strerror}. What is saved is kept; free some "

@@ -1,20 +1,21 @@
 """Who started this process, and what the processes of one run do once or together.
 
 Three ways to start: `torchrun` or SLURM start all processes, which then `join`; or one process is
-started with `--devices N` and Lightning starts the others, with the same command, when it trains.
+started with `--devices N` and starts the others, with the same command, when it trains.
 """
 
 from __future__ import annotations
 
 import atexit
-import ctypes
 import logging
 import os
-import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
+import lightning as L
 import torch
 import torch.distributed as dist
 from lightning.fabric.plugins.environments import (
@@ -23,19 +24,23 @@ from lightning.fabric.plugins.environments import (
     SLURMEnvironment,
     TorchElasticEnvironment,
 )
-from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
+from lightning.pytorch.strategies import Strategy
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tacit import distributed
-from tacit.errors import ConfigError
+from tacit.errors import ConfigError, TacitError
 from tacit.methods.base import Method
 from tacit.recipe import Recipe
 from tacit.training.folder import RunFolder
+from tacit.training.launcher import DDP, FullySharded, end_with_first
 
 log = logging.getLogger("tacit")
 
-FOLDER = "TACIT_RUN_FOLDER"  # how processes that Lightning starts learn the folder of the run
+FOLDER = "TACIT_RUN_FOLDER"  # how processes that the first one starts learn the folder of the run
+MEETING = timedelta(minutes=5)  # that tasks of SLURM wait for one another at the start
+OTHER_ENDED = "Another process of this run ended, and its own message says why."
+LOST = ("closed by peer", "reset by peer", "Broken pipe", "pair closure", "connectFullMesh")
 
 
 def environment(recipe: Recipe) -> ClusterEnvironment:
@@ -61,19 +66,20 @@ def environment(recipe: Recipe) -> ClusterEnvironment:
 def join(recipe: Recipe) -> Recipe:
     """Join the processes that torchrun or SLURM started; the recipe with their number.
 
-    Call it before anything that only one process may do. Alone, and for processes that Lightning
-    is still to start, nothing happens.
+    Call it before anything that only one process may do. Alone, and for processes that are still to
+    be started, nothing happens.
 
     Raises
     ------
     ConfigError : there are not as many processes as the recipe says.
+    TacitError : not all of them came within some minutes.
     """
     started = environment(recipe)
     if isinstance(started, LightningEnvironment):
         _check_alone(recipe)
         if started.creates_processes_externally and started.local_rank():
             log.setLevel(logging.ERROR)  # the first process speaks
-            _end_with_parent()
+            end_with_first()
         return recipe
     world = started.world_size()
     if isinstance(started, TorchElasticEnvironment) and recipe.devices * recipe.nodes == 1:
@@ -92,17 +98,29 @@ def join(recipe: Recipe) -> Recipe:
         if torch.cuda.is_available():
             torch.cuda.set_device(started.local_rank())
         rank = started.global_rank()
-        dist.init_process_group(backend(), rank=rank, world_size=world)
+        try:
+            # torchrun looks after its processes, SLURM need not: nobody waits long for a task.
+            store = None if isinstance(started, TorchElasticEnvironment) else _meet(started)
+            dist.init_process_group(backend(), store=store, rank=rank, world_size=world)
+        except RuntimeError as error:
+            raise TacitError(
+                f"The {world} processes of this run did not meet at {started.main_address}, port "
+                f"{started.main_port}: one of them ended, was not started, or cannot reach that "
+                f"machine; look at what each says. ({str(error).splitlines()[0]})"
+            ) from error
         leave_at_exit()
         if rank:
             log.setLevel(logging.ERROR)
     return recipe
 
 
-def _end_with_parent() -> None:
-    """Where the first process is killed before they met, the others would wait for half an hour."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+def _meet(started: ClusterEnvironment) -> dist.Store:
+    rank, world = started.global_rank(), started.world_size()
+    store = dist.TCPStore(
+        started.main_address, started.main_port, world, is_master=rank == 0, timeout=MEETING
+    )
+    store.set_timeout(timedelta(minutes=30))
+    return store
 
 
 def _check_alone(recipe: Recipe) -> None:
@@ -142,13 +160,67 @@ def backend() -> str:
 
 def leave_at_exit() -> None:
     """End the process group before the interpreter takes its threads down."""
-    atexit.unregister(_leave)
-    atexit.register(_leave)
+    atexit.unregister(leave)
+    atexit.register(leave)
 
 
-def _leave() -> None:
-    if dist.is_initialized():
+def leave() -> None:
+    """Close the connections to the other processes; those that wait for this one end."""
+    if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
+
+
+@contextmanager
+def none_waits(recipe: Recipe) -> Iterator[None]:
+    """Where this process fails, the others end too, also if it lives on to handle the error."""
+    try:
+        yield
+    except BaseException:
+        if recipe.devices * recipe.nodes > 1:
+            leave()
+        raise
+
+
+def lost_process(error: BaseException) -> bool:
+    """Whether this is how the end of another process looks from here."""
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in LOST)
+
+
+class Agreement(L.Callback):
+    """The processes are about to do the same, or none of them begins.
+
+    Processes on several machines may see other files, or skip others, and then count other steps:
+    some would wait for steps that the others do not take.
+
+    Parameters
+    ----------
+    facts : what has to be equal, by name.
+    """
+
+    def __init__(self, facts: dict[str, object]) -> None:
+        self.facts = facts
+
+    def setup(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
+        """Compare with the other processes.
+
+        Raises
+        ------
+        ConfigError : (in every process) something is not equal.
+        """
+        everyone = distributed.gather_objects(self.facts)
+        for name, first in everyone[0].items():
+            for process, facts in enumerate(everyone):
+                if facts[name] != first:
+                    raise ConfigError(
+                        f"The processes of this run differ in {name}: {_short(first)} in process "
+                        f"0, {_short(facts[name])} in process {process}. All of them need the same "
+                        "data, recipe and run folder: are these on a disk that all machines see?"
+                    )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) < 80 else f"{text[:77]}..."
 
 
 def rank() -> int:
@@ -164,25 +236,39 @@ def agree(recipe: Recipe, create: Callable[[], RunFolder]) -> RunFolder:
     Raises
     ------
     SystemExit : (other processes) the first one could not create it, and says why.
+    TacitError : another process ended before.
     """
     if distributed.initialised():
-        box: list[Any] = [None]
+        folder, path = None, None
         try:
-            folder = create() if distributed.rank() == 0 else None
-            box = [None if folder is None else str(folder.path.absolute())]
+            if distributed.rank() == 0:
+                folder = create()
+                path = str(folder.path.absolute())
         finally:
-            dist.broadcast_object_list(box, src=0)
+            path = _from_first(path)
         if folder is not None:
             return folder
-        if box[0] is None:
+        if path is None:
             raise SystemExit(2)
-        return RunFolder(box[0])
+        return RunFolder(path)
     if rank() and FOLDER in os.environ:
         return RunFolder(os.environ[FOLDER])
     folder = create()
     if recipe.devices > 1:
         os.environ[FOLDER] = str(folder.path.absolute())
     return folder
+
+
+def _from_first(path: str | None) -> str | None:
+    box: list[Any] = [path]
+    try:
+        dist.broadcast_object_list(box, src=0)
+    except RuntimeError as error:
+        if lost_process(error):
+            raise TacitError(OTHER_ENDED) from error
+        raise
+    found: str | None = box[0]
+    return found
 
 
 def with_synchronised_norms(method: Method, recipe: Recipe) -> Method:
@@ -218,7 +304,7 @@ def strategy(recipe: Recipe) -> Strategy | str:
     if world == 1:
         return "auto"
     if recipe.strategy == "fsdp":
-        return ModelParallelStrategy(
+        return FullySharded(
             data_parallel_size=world,
             tensor_parallel_size=1,
             save_distributed_checkpoint=False,
@@ -229,4 +315,4 @@ def strategy(recipe: Recipe) -> Strategy | str:
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     # An encoder, or a stage of a method, may leave parameters unused.
     options: dict[str, Any] = {"find_unused_parameters": True, buffers: False}
-    return DDPStrategy(process_group_backend=backend(), **options)
+    return DDP(process_group_backend=backend(), **options)

@@ -51,7 +51,7 @@ class TrainingModule(L.LightningModule):
         self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
         self.generator: torch.Generator | None = None
         self.latest: dict[str, Tensor] = {}
-        self.skipped, self._skipping = 0, False
+        self.skipped, self._skipping = 0, False  # batches; whether none of this step was good
         self._earlier_seconds, self._started = 0.0, time.monotonic()
         self._clock, self._sharded = 0.0, False
 
@@ -98,6 +98,7 @@ class TrainingModule(L.LightningModule):
             fraction = self.fraction
             self.method.progress = Progress(step, step // self.steps_per_epoch, fraction)
             self._set_lr(fraction)
+            self._skipping = True
         assert self.generator is not None
         seed = seed_of(self.recipe.seed, raw.micro_step, distributed.rank())
         self.generator.manual_seed(seed)
@@ -105,8 +106,8 @@ class TrainingModule(L.LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             views = self.views(raw.samples, self.generator)
         bad = _not_finite(views)
-        if bad is not None:
-            return self._skip(step, raw.rows[bad.cpu()])
+        if any(distributed.all_reduce_max([bad is not None], self.device)):
+            return self._skip(step, [] if bad is None else raw.rows[bad.cpu()].tolist())
         self._skipping = False
         losses = self.method.training_loss(Batch(views, raw.rows))
         terms = {"loss": losses.total, **losses.parts}
@@ -120,18 +121,21 @@ class TrainingModule(L.LightningModule):
             )
         return losses.total
 
-    def _skip(self, step: int, rows: Tensor) -> Tensor:
-        """Leave a batch with NaN or infinite values out: nothing sees it, nothing is updated."""
-        named = ", ".join(str(int(row)) for row in rows[:8])
+    def _skip(self, step: int, rows: list[int]) -> Tensor:
+        """Leave a batch with NaN or infinite values out: nothing sees it, nothing is updated.
+
+        All processes leave out what one of them has to; `rows` are the bad ones of this process.
+        """
+        every = [row for own in distributed.gather_objects(rows) for row in own]
+        named = ", ".join(str(row) for row in every[:8])
         self.skipped += 1
-        if distributed.world_size() > 1 or self.skipped > self.recipe.max_bad_batches:
+        if self.skipped > self.recipe.max_bad_batches:
             raise TacitError(
                 f"NaN or infinite values in the views at step {step}, from samples {named} of "
                 f"'{self.recipe.data}' ({self.skipped} such batches). Repair or remove these "
                 "samples, or look at what the views do to them."
             )
         log.warning("step %d left out: NaN or infinite values from samples %s", step, named)
-        self._skipping = True
         return torch.zeros((), device=self.device, requires_grad=True)
 
     def _set_lr(self, fraction: float) -> None:

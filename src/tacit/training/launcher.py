@@ -1,0 +1,129 @@
+"""The processes that the first one starts on its machine: none outlives or outwaits another.
+
+Lightning starts them. Its own watch over them kills the first process, with no word, as soon as
+another one ends with an exit code, also where the first is about to say why the run ended.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+
+log = logging.getLogger("tacit")
+
+FIRST = "TACIT_FIRST_PROCESS"  # its id, for those that it starts
+GRACE = 20.0  # seconds that the first process has to notice that another one ended
+LOOK = 0.5  # seconds between looks
+
+
+class Launcher(_SubprocessScriptLauncher):
+    """Starts the other processes with the same command, and looks after them."""
+
+    def launch(
+        self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kw: Any
+    ) -> Any:
+        """Start them where nobody else did, then call `function`."""
+        if not self.cluster_environment.creates_processes_externally:
+            os.environ[FIRST] = str(os.getpid())
+            self._call_children_scripts()
+            _guard.watch(self.procs)
+        _set_num_threads_if_needed(num_processes=self.num_processes)
+        return function(*args, **kw)
+
+
+def _launcher(strategy: Any) -> Launcher:
+    return Launcher(strategy.cluster_environment, strategy.num_processes, strategy.num_nodes)
+
+
+class DDP(DDPStrategy):
+    """A copy of the network in every process."""
+
+    def _configure_launcher(self) -> None:
+        self._launcher = _launcher(self)
+
+
+class FullySharded(ModelParallelStrategy):
+    """A part of the network in every process."""
+
+    def _configure_launcher(self) -> None:
+        self._launcher = _launcher(self)
+
+
+class _Guard:
+    """Ends the first process where another one ended and it waits for that one nevertheless."""
+
+    def __init__(self) -> None:
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.failed: Callable[[str], object] | None = None  # None while nobody trains
+
+    def watch(self, processes: list[subprocess.Popen[bytes]]) -> None:
+        self.processes = processes
+        threading.Thread(target=self._run, daemon=True, name="tacit-guard").start()
+
+    def _run(self) -> None:
+        since = None
+        while True:
+            time.sleep(LOOK)
+            ended = [
+                (i, p.returncode) for i, p in enumerate(self.processes, 1) if p.poll() is not None
+            ]
+            if self.failed is None or not ended:
+                since = None
+            elif since is None:
+                since = time.monotonic()
+            elif time.monotonic() - since > GRACE:
+                self._end(*ended[0])
+
+    def _end(self, number: int, code: int) -> None:
+        how = f"was killed (signal {-code})" if code < 0 else f"ended with exit code {code}"
+        reason = (
+            f"Process {number} of this run {how} while the others needed it. Look at what it says; "
+            "a script has to make the same calls in every process."
+        )
+        log.error("error: %s", reason)
+        for process in self.processes:
+            process.kill()
+        try:
+            if self.failed is not None:
+                self.failed(reason)
+        finally:
+            os._exit(2)  # the main thread waits where no exception reaches it
+
+
+_guard = _Guard()
+
+
+@contextmanager
+def together(failed: Callable[[str], object]) -> Iterator[None]:
+    """While the processes train. `failed` is told, in the first one, why it has to end."""
+    _guard.failed = failed
+    try:
+        yield
+    finally:
+        _guard.failed = None
+    _at_end_of_first(0)
+
+
+def end_with_first() -> None:
+    """From now on and while it trains this process, which the first one started, ends with it."""
+    _at_end_of_first(signal.SIGKILL)
+    if os.environ.get(FIRST, str(os.getppid())) != str(os.getppid()):
+        raise SystemExit(2)  # it ended already
+
+
+def _at_end_of_first(number: int) -> None:
+    if sys.platform == "linux" and os.environ.get(FIRST, str(os.getpid())) != str(os.getpid()):
+        ctypes.CDLL(None).prctl(1, number)  # PR_SET_PDEATHSIG
