@@ -13,8 +13,7 @@ from tacit.claims._loop import apply, build_method, train
 from tacit.claims.base import Check, Claim, Rows
 from tacit.data import open_source
 from tacit.data.series import SeriesSource
-from tacit.encoders.base import Features
-from tacit.encoders.series import EpochClassifier, FrameTransformer, SeriesEncoder, TemporalContext
+from tacit.encoders.series import EpochClassifier, FrameTransformer, TemporalContext
 from tacit.errors import DataError
 from tacit.evaluation import (
     fit_epoch_classifier,
@@ -23,6 +22,7 @@ from tacit.evaluation import (
     predict_epochs,
     staging_scores,
 )
+from tacit.evaluation.staging_probe import Codes
 from tacit.methods.hybrid.neuronet import NeuroNetMethod
 from tacit.recipe import OptimizerConfig, ScheduleConfig
 
@@ -52,18 +52,6 @@ def spectra(x: Tensor) -> tuple[np.ndarray, np.ndarray]:
     bands = [power[:, (frequency >= a) & (frequency < b)].mean(1) for a, b in edges]
     kept = (frequency >= BANDS[0]) & (frequency <= BANDS[-1])
     return np.log(np.stack(bands, 1) + 1e-9), np.log(power[:, kept] + 1e-9)
-
-
-class Codes(SeriesEncoder):
-    """Features that were computed before, as they are."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.in_channels, self.dim = 1, dim
-        self.register_buffer("anchor", torch.zeros(1))
-
-    def features(self, x: Tensor) -> Features:  # type: ignore[override]
-        return Features(x[:, 0])
 
 
 class NeuroNetClaim(Claim):

@@ -29,6 +29,7 @@ class SeriesSource(Source):
         window. None: single series.
     recordings : int64 (N,), the recording of each window; with `onsets` it says which windows
         follow each other. A subject (`groups`) may have several.
+    recording_names : their names by number, or None.
     labels, class_names, groups, skipped : as in `Source`.
     fingerprint : of the content; computed where None.
 
@@ -58,6 +59,7 @@ class SeriesSource(Source):
         channel_names: Sequence[str] | None = None,
         onsets: np.ndarray | None = None,
         recordings: np.ndarray | None = None,
+        recording_names: Sequence[str] | None = None,
         labels: np.ndarray | None = None,
         class_names: list[str] | None = None,
         groups: np.ndarray | None = None,
@@ -80,6 +82,7 @@ class SeriesSource(Source):
         self.rate = None if rate is None else float(rate)
         self.channel_names = None if channel_names is None else list(channel_names)
         self.onsets, self.recordings = onsets, recordings
+        self._recording_names = None if recording_names is None else list(recording_names)
         self._values = values
 
     def __repr__(self) -> str:
@@ -97,6 +100,12 @@ class SeriesSource(Source):
         part.onsets = None if self.onsets is None else self.onsets[chosen]
         part.recordings = None if self.recordings is None else self.recordings[chosen]
         return part
+
+    def recording_name(self, position: int) -> str:
+        """The name of the recording that the series at `position` is from; "" if it has none."""
+        if self.recordings is None or self._recording_names is None:
+            return ""
+        return self._recording_names[int(self.recordings[position])]
 
     def statistics(self) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of every channel over all samples and times.

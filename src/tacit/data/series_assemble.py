@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -109,6 +110,7 @@ def assemble(
         channel_names=channel_names,
         onsets=onsets[keep] if windowed else None,
         recordings=np.array(cut.recordings)[keep] if windowed else None,
+        recording_names=[Path(r.name).name for r in recordings] if windowed else None,
         labels=np.array(cut.labels, np.int64)[keep] if labelled else None,
         class_names=class_names if labelled else None,
         groups=groups[keep] if grouped else None,

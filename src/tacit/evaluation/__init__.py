@@ -34,6 +34,7 @@ from .ridge import ridge_probe
 from .select import Selection, SelectionReport, select_runs, selection_report
 from .spread import coherence, feature_std, feature_std_ratio, self_cluster
 from .staging import STAGES, StagingScores, staging_scores
+from .staging_probe import StagingProbe, save_hypnograms, staging_probe
 from .uniformity import alignment, uniformity, wasserstein_uniformity
 from .windows import context_windows, merge_windows
 
@@ -51,6 +52,7 @@ __all__ = [
     "ProbeResult",
     "Selection",
     "SelectionReport",
+    "StagingProbe",
     "StagingScores",
     "alignment",
     "alpha_req",
@@ -87,11 +89,13 @@ __all__ = [
     "regression_scores",
     "retrieval_metrics",
     "ridge_probe",
+    "save_hypnograms",
     "select_runs",
     "selection_report",
     "self_cluster",
     "spectral_entropy",
     "stable_rank",
+    "staging_probe",
     "staging_scores",
     "svm_probe",
     "two_nn_dimension",

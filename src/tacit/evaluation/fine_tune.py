@@ -22,19 +22,21 @@ Recording = tuple[Tensor, Any]  # epochs (n, T) or (n, C, T) in their order, lab
 def recording_positions(source: SeriesSource) -> list[np.ndarray]:
     """Positions of the epochs of every recording of a source, in their order.
 
-    A recording ends with its group (subject), and where the onset of an epoch is not later than
-    that of the one before: two nights of one subject are two recordings. Without groups and onsets
-    all epochs are one recording.
+    A recording ends with its group (subject), where the source says that another one begins, and
+    where the onset of an epoch is not later than that of the one before: two nights of one subject
+    are two recordings. Without groups, recordings and onsets all epochs are one recording.
 
     >>> onsets, groups = np.array([0.0, 30, 0, 30, 60]), np.array([1, 1, 0, 0, 0])
     >>> source = SeriesSource("x", np.eye(5)[:, None], onsets=onsets, groups=groups)
     >>> [rows.tolist() for rows in recording_positions(source)]
     [[2, 3, 4], [0, 1]]
     """
-    groups = np.zeros(len(source), np.int64) if source.groups is None else source.groups
+    same = np.zeros(len(source), np.int64)
+    known = [same if which is None else which for which in (source.groups, source.recordings)]
+    names, night = np.unique(np.stack(known), axis=1, return_inverse=True)
     out = []
-    for group in np.unique(groups):
-        rows = np.flatnonzero(groups == group)
+    for number in range(names.shape[1]):
+        rows = np.flatnonzero(night.reshape(-1) == number)
         if source.onsets is None:
             out.append(rows)
         else:

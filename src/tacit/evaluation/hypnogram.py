@@ -23,7 +23,7 @@ def plot_hypnogram(
     path: str | Path | None = None,
     *,
     stages: Sequence[str] | None = None,
-    epoch_seconds: float = 30.0,
+    epoch_seconds: float | None = 30.0,
     title: str = "Hypnogram",
 ) -> Figure:
     """Stages over the hours of a night, REM in red; true and predicted below each other.
@@ -34,7 +34,7 @@ def plot_hypnogram(
     predicted : (n,) stages of a model; None draws the truth alone. Where they differ, a tick.
     path : file to write, .png, .svg or .pdf; None writes none.
     stages : names of the classes; W, N1, N2, N3, REM for five classes.
-    epoch_seconds : length of an epoch.
+    epoch_seconds : from one epoch to the next; None: the time axis counts epochs.
     title : above the picture; with a prediction accuracy and kappa are added.
 
     Returns
@@ -70,7 +70,7 @@ def plot_hypnogram(
     figure = Figure(figsize=(10, 1.2 + 1.7 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
-    hours = np.arange(len(rows["scored"]) + 1) * epoch_seconds / 3600
+    hours = np.arange(len(rows["scored"]) + 1) * (epoch_seconds or 3600) / 3600
     for axis, (name, labels) in zip(axes, rows.items(), strict=True):
         level = np.where(labels >= 0, height[labels.clip(0)], np.nan)
         axis.stairs(level, hours, baseline=None, color=LINE, linewidth=1.2)
@@ -83,7 +83,7 @@ def plot_hypnogram(
         axis.grid(axis="y", alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
     axes[-1].set_xlim(0, hours[-1])
-    axes[-1].set_xlabel("hours")
+    axes[-1].set_xlabel("hours" if epoch_seconds else "epochs")
     if predicted is not None:
         wrong = (rows["scored"] != rows["predicted"]) & (rows["scored"] >= 0)
         middle = (hours[:-1] + hours[1:])[wrong] / 2

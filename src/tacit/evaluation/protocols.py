@@ -14,7 +14,8 @@ from .linear import linear_probe
 from .retrieval import retrieval_metrics
 
 USUAL = ("knn", "linear", "few-shot", "retrieval")
-PROTOCOLS = (*USUAL, "svm")
+STAGING = "staging"  # reads whole recordings: see `staging_probe`
+PROTOCOLS = (*USUAL, "svm", STAGING)
 
 
 def check_protocols(names: Sequence[str]) -> None:
@@ -46,7 +47,8 @@ def evaluate_embeddings(
     Parameters
     ----------
     train_x, train_y, test_x, test_y : features (n, d) and (m, d), and integer labels >= 0.
-    protocols : which of `PROTOCOLS`, in which order; all but the SVM, which is slow, by default.
+    protocols : which of `PROTOCOLS` but "staging", in which order; all but the SVM, which is slow,
+        by default.
     seed : of the splits and draws.
 
     Returns
@@ -60,6 +62,11 @@ def evaluate_embeddings(
     """
     chosen = [protocols] if isinstance(protocols, str) else list(protocols)
     check_protocols(chosen)
+    if STAGING in chosen:
+        raise ValueError(
+            "staging reads the epochs of recordings in their order, not single rows: use "
+            "staging_probe, or `tacit evaluate --probe staging`."
+        )
     check_matrix(train_x, "train_x")
     n = train_x.shape[0]
     labels = check_labels(train_y, n, "train_y")

@@ -25,6 +25,7 @@ SCORES = {
     "linear": "linear probe accuracy",
     "few-shot": "few-shot accuracy",
     "retrieval": "retrieval mAP",
+    "staging": "staging accuracy",
 }
 FEATURES = {
     "encoder": "this encoder",
