@@ -1,9 +1,12 @@
+import re
+
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tacit.errors import ConfigError
-from tacit.options import build_recipe, place
+from tacit.errors import ConfigError, DataError
+from tacit.options import build_recipe, check_words, place, split_words
 from tacit.recipe import Recipe, parse_time
 
 
@@ -91,3 +94,37 @@ def test_method_defaults_then_user_words():
     assert recipe.epochs == 2
     with pytest.raises(ConfigError, match="Did you mean 'simclr'"):
         build_recipe("simcrl", "digits", {})
+
+
+@pytest.mark.parametrize(
+    ("method", "data", "kind", "message"),
+    [
+        (
+            "cifar11",
+            "photos",
+            ConfigError,
+            "no method called 'cifar11'. Did you mean the data",
+        ),
+        ("planetoid", "cora", ConfigError, "is data, not a method. Write one word: planetoid:cora"),
+        ("ucr:Gun", "dcl", ConfigError, "is data, not a method. The method comes first: dcl ucr:G"),
+        ("Planetoid:cora", "photos", ConfigError, "is data, not a method"),
+        ("photos", "digits", ConfigError, "is data, not a method. The method comes first, then"),
+        ("graphmae", "cora", DataError, "Did you mean 'planetoid:cora'"),
+        ("graphmae", "graphmae", DataError, "'graphmae' is a method, not data"),
+        ("simclr", "graphmea", DataError, "Did you mean the method 'graphmae'"),
+        (None, "photoss", DataError, "Did you mean 'photos'"),
+    ],
+)
+def test_words_in_the_wrong_place(method, data, kind, message):
+    with pytest.raises(kind, match=re.escape(message)):
+        check_words(method, data)
+
+
+def test_words_in_the_right_place(tmp_path):
+    check_words("simcrl", "photos")  # the method is looked up later
+    check_words("some.module:Class", np.zeros(3))
+    check_words(None, "digits")
+    (tmp_path / "a.CSV").touch()
+    with pytest.raises(ConfigError, match=r"is data, not a method: write csv:.*a.CSV"):
+        split_words(str(tmp_path / "a.CSV"), None)
+    assert split_words("Planetoid:cora", None) == (None, "Planetoid:cora")

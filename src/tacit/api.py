@@ -11,7 +11,7 @@ from tacit.data import ImageSource, Source, open_source
 from tacit.data.spec import spec_modality
 from tacit.errors import ConfigError
 from tacit.methods.base import Method
-from tacit.options import build_recipe
+from tacit.options import build_recipe, check_words
 from tacit.recipe import Recipe
 from tacit.registry import METHODS
 from tacit.run import Run
@@ -60,6 +60,7 @@ def pretrain(
         options["encoder"] = encoder
     name = data if isinstance(data, str) else getattr(data, "name", "array")
     if recipe is None:
+        check_words(method, data)
         recipe = build_recipe(method, name, options, spec_modality(data))
     elif options:
         raise ConfigError("Give either a recipe or options, not both: recipe.changed({...}).")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
+from tacit.data.open import check_known, spec_of_path
 from tacit.data.spec import SPECS
-from tacit.errors import ConfigError, did_you_mean
+from tacit.errors import ConfigError, DataError, did_you_mean
 from tacit.modalities import modality
 from tacit.recipe import OptimizerConfig, Recipe
-from tacit.registry import METHODS
+from tacit.registry import METHODS, canonical
 
 SECTIONS = {
     "optimizer": "optimizer",
@@ -65,11 +65,44 @@ def split_words(method: str | None, data: str | None) -> tuple[str | None, str]:
     ('byol', 'photos')
     """
     if method is not None and data is None:
-        if method.partition(":")[0] in SPECS:
+        if method.partition(":")[0].lower() in SPECS:
             return None, method
-        if Path(method).is_dir():
-            raise ConfigError(f"'{method}' is data, not a method: write images:{method}")
+        written = None if canonical(method) in METHODS.names() else spec_of_path(method)
+        if written is not None:
+            raise ConfigError(f"'{method}' is data, not a method: write {written}")
     return method, data or "photos"
+
+
+def check_words(method: str | None, data: Any) -> None:
+    """Refuse a word that is not what its place is for, and say which one was meant.
+
+    Raises
+    ------
+    ConfigError : `method` is data, or nothing but like the name of data.
+    DataError : `data` is text that no source reads (unknown, or a method).
+
+    >>> check_words("cifar11", "photos")
+    Traceback (most recent call last):
+    tacit.errors.ConfigError: There is no method called 'cifar11'. Did you mean the data 'cifar10'?
+    """
+    names = METHODS.names()
+    swapped = isinstance(data, str) and canonical(data) in names
+    if method is not None and canonical(method) not in names:
+        prefix, colon, _ = method.partition(":")
+        if prefix.lower() in SPECS:
+            advice = " The method comes first, then the data."
+            if swapped:
+                advice = f" The method comes first: {data} {method}"
+            elif not colon and isinstance(data, str) and data.partition(":")[0] not in SPECS:
+                advice = f" Write one word: {method}:{data}"
+            raise ConfigError(f"'{method}' is data, not a method.{advice}")
+        like = did_you_mean(prefix, SPECS).replace("mean", "mean the data")
+        if like and not did_you_mean(canonical(method), names):
+            raise ConfigError(f"There is no method called '{method}'.{like}")
+    if swapped:
+        raise DataError(f"'{data}' is a method, not data. The method comes first, then the data.")
+    if isinstance(data, str):
+        check_known(data, names)
 
 
 def build_recipe(

@@ -60,12 +60,13 @@ def sweep(
     The same command continues a sweep, after Ctrl-C too.
     """
     import tacit
-    from tacit.options import split_words
+    from tacit.options import check_words, split_words
 
     given = {"epochs": epochs, "steps": steps, "max_time": max_time}
     options: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
     options |= parse_settings(settings)
     chosen, source = split_words(*_in_order(method, data))
+    check_words(chosen, source)
     result = tacit.sweep(
         chosen, source, vary=vary, trials=trials, objective=objective, workers=workers,
         engine=engine, address=address, storage=storage, study=study, out=out, sampler=sampler,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,11 @@ from tacit.data.arrays import open_array
 from tacit.data.base import Source, Split
 from tacit.data.spec import SPECS, OpenOptions
 from tacit.errors import DataError, TacitError, did_you_mean
+
+SUFFIXES = {
+    ".npz": "npz", ".csv": "csv", ".edf": "edf", ".bdf": "edf", ".txt": "txt", ".zip": "txt",
+    ".mat": "fmri", ".nii": "fmri", ".gz": "fmri",
+}  # fmt: skip
 
 
 def open_source(
@@ -88,7 +94,8 @@ def open_source(
     if isinstance(spec, np.ndarray | torch.Tensor | list | tuple):
         return open_array(spec, options)
     if isinstance(spec, Path):
-        raise DataError(f"a path needs to say what it is: 'images:{spec}' for a folder of images.")
+        written = spec_of_path(spec) or f"images:{spec}"
+        raise DataError(f"a path needs to say what it is, as text: '{written}'.")
     raise DataError(
         f"cannot open data of type {type(spec).__name__}; give a spec such as 'images:DIR', "
         "an array, a tensor, or a source."
@@ -96,11 +103,9 @@ def open_source(
 
 
 def _open_text(spec: str, options: OpenOptions) -> Source:
+    check_known(spec)
     prefix, colon, argument = spec.partition(":")
-    target = SPECS.get(prefix)
-    if target is None:
-        raise DataError(f"unknown data '{spec}'.{_hint(spec, prefix)}")
-    module, function = target.split(":")
+    module, function = SPECS[prefix].split(":")
     opened = getattr(importlib.import_module(module), function)
     try:
         source: Source = opened(argument if colon else None, options)
@@ -114,15 +119,43 @@ def _open_text(spec: str, options: OpenOptions) -> Source:
     return source
 
 
-def _hint(spec: str, prefix: str) -> str:
-    path = Path(spec).expanduser()
+def check_known(spec: str, methods: Iterable[str] = ()) -> None:
+    """Raise a DataError, with a suggestion, unless the text begins as data does.
+
+    Parameters
+    ----------
+    spec : the text.
+    methods : names of methods, one of which may have been meant.
+    """
+    prefix = spec.partition(":")[0]
+    if prefix in SPECS:
+        return
+    written = spec_of_path(spec)
+    if written is not None:
+        raise DataError(f"unknown data '{spec}'. For what has that name, write '{written}'.")
+    from tacit.data.planetoid import NAMES
+
+    if prefix.lower() in NAMES:
+        raise DataError(f"unknown data '{spec}'. Did you mean 'planetoid:{spec}'?")
+    words = [*SPECS, *methods]
+    hint = did_you_mean(prefix, words) or did_you_mean(prefix.lower(), words)
+    if any(f"'{method}'" in hint for method in methods):
+        hint = hint.replace("mean", "mean the method")
+    raise DataError(f"unknown data '{spec}'.{hint} Known: {', '.join(sorted(SPECS))}.")
+
+
+def spec_of_path(path: str | Path) -> str | None:
+    """How a file or folder that exists is written as data; None where there is none.
+
+    >>> spec_of_path(Path(__file__).parent).startswith("images:")
+    True
+    """
+    found = Path(path).expanduser()
     try:
-        if spec and path.is_dir():
-            return f" For the folder of images of that name, write 'images:{spec}'."
-        if path.is_file():
-            kind = "npz" if path.suffix == ".npz" else "parquet"
-            return f" For the file of that name, write '{kind}:{spec}'."
+        if str(path) and found.is_dir():
+            return f"images:{path}"
+        if found.is_file():
+            return f"{SUFFIXES.get(found.suffix.lower(), 'parquet')}:{path}"
     except OSError:
         pass  # not a possible path
-    known = f" Known: {', '.join(sorted(SPECS))}."
-    return (did_you_mean(prefix, SPECS) or did_you_mean(prefix.lower(), SPECS)) + known
+    return None
