@@ -125,6 +125,43 @@ def test_rings_on_complete_collapse(name: str) -> None:
     assert "same output" in healths[-1].message
 
 
+# RankMe, spread and total variance every 10 or 20 steps, digits.
+WITHOUT_VARIANCE_TERM = (
+    2048,
+    [5.1, 31.1, 62.3, 68.1, 61.7, 54.6, 49.0, 45.8, 45.0, 44.4, 43.6],
+    [0.04, 0.15, 0.34, 0.37, 0.33, 0.29, 0.26, 0.23, 0.22, 0.21, 0.20],
+    [0.05, 1.13, 3.56, 2.83, 1.27, 0.59, 0.32, 0.20, 0.147, 0.110, 0.088],
+)
+WITH_VARIANCE_TERM = (
+    256,
+    [30.0, 80.6, 66.6, 55.7, 51.1, 47.3, 47.5, 47.3],
+    [0.3, 0.72, 0.78, 0.81, 0.83, 0.83, 0.84, 0.84],
+    [3.0, 11.0, 22.2, 24.4, 28.3, 30.9, 30.2, 30.4],
+)
+
+
+@pytest.mark.parametrize("part", ["all", "rank", "spread", "variance"])
+def test_rings_where_rank_spread_and_variance_fall_together(part: str) -> None:
+    """VICReg without its variance term: kNN on its features is below an untrained network's."""
+    width, *fading = WITHOUT_VARIANCE_TERM
+    names = ("rank", "spread", "variance")
+    if part != "all":  # two of the three alone are no alarm: a wide projector may keep such a rank
+        fading[names.index(part)] = sorted(fading[names.index(part)])
+    assert _last(width, *fading).collapsed == (part == "all")
+
+
+def test_silent_with_the_variance_term() -> None:
+    assert _last(*WITH_VARIANCE_TERM).state == "healthy"
+
+
+def _last(width: int, ranks: list[float], spreads: list[float], variances: list[float]) -> Health:
+    looks = [
+        {"step": i, "rankme": r, "feature_std": s / math.sqrt(width), "total_variance": v}
+        for i, (r, s, v) in enumerate(zip(ranks, spreads, variances))
+    ]
+    return diagnose([{**look, "width": width} for look in looks])
+
+
 def test_since_is_the_first_bad_look() -> None:
     trace = (64, [20.0] * 6 + [1.1] * 4, [0.9] * 6 + [0.0] * 4)
     healths = follow(trace, CollapseAlarm())

@@ -25,6 +25,7 @@ HOPELESS = 0.06  # rank as a share of the useful width that is too low whatever 
 SHRINKING = (0.25, 0.75, 0.8)  # share of the width; of the peak rank; of the peak spread
 FALLEN = (0.15, 0.4)  # share of the width; of the peak rank
 PLUNGED = 0.25  # of the peak rank, at any width
+FADING = (0.75, 0.8, 0.1)  # of the peak rank, spread and total variance, all three at any width
 RISING = 1.1  # above the lowest of the recent looks by this factor: on its way up
 RECENT = 5  # looks
 
@@ -49,9 +50,10 @@ class CollapseAlarm:
     embeddings' standard deviation below 5 % of ``1 / sqrt(d)``, or a total variance that fell below
     a millionth of its peak, while the directions may look well). *Dimensional collapse*: the
     embeddings still differ, but in few directions: the rank is far below the useful width
-    ``min(d, 128)`` and below its own peak (or very low from the start), and does not recover; while
-    such a rank is rising, the run is still warming up. A modest but stable rank is healthy, and so
-    is the usual slow fall after an early peak.
+    ``min(d, 128)`` and below its own peak (or very low from the start), or rank, spread and total
+    variance fall together whatever the width, and does not recover; while such a rank is rising,
+    the run is still warming up. A modest but stable rank is healthy, and so is the usual slow fall
+    after an early peak, during which spread and variance stay.
 
     Parameters
     ----------
@@ -95,8 +97,9 @@ class CollapseAlarm:
         if variance is not None:
             variance = _number(criteria, "total_variance")
             memory.peak_variance = max(memory.peak_variance, variance)
-        vanished = variance is not None and variance < VANISHED * memory.peak_variance
-        seen: State = "complete collapse" if vanished else _judge(rank, spread, width, memory)
+        kept = 1.0 if variance is None else variance / (memory.peak_variance or 1.0)
+        vanished = variance is not None and kept < VANISHED
+        seen: State = "complete collapse" if vanished else _judge(rank, spread, kept, width, memory)
         memory.looks += 1
         memory.ranks = [*memory.ranks, rank][-RECENT:]
         memory.spreads = [*memory.spreads, spread][-RECENT:]
@@ -153,7 +156,9 @@ def _number(criteria: Mapping[str, Any], key: str) -> float:
     return float(getattr(value, "value", value))
 
 
-def _judge(rank: float, spread: float, width: float, memory: _Memory) -> State:
+def _judge(
+    rank: float, spread: float, kept_variance: float, width: float, memory: _Memory
+) -> State:
     """The state that this look alone suggests, given the peaks and the recent looks."""
     # A rank that falls from its peak is not on its way up because it was lower before the peak.
     recent = memory.ranks[-memory.since_peak :]
@@ -168,6 +173,7 @@ def _judge(rank: float, spread: float, width: float, memory: _Memory) -> State:
         or (share < SHRINKING[0] and kept < SHRINKING[1] and kept_spread < SHRINKING[2])
         or (share < FALLEN[0] and kept < FALLEN[1])
         or kept < PLUNGED
+        or (kept < FADING[0] and kept_spread < FADING[1] and kept_variance < FADING[2])
     )
     if not collapsed:
         return "healthy"
@@ -196,9 +202,9 @@ def _message(memory: _Memory, rank: float, spread: float, width: int, lowest: bo
     return (
         f"dimensional collapse since step {memory.since}: the embeddings still differ, but along "
         f"few directions; {level}.{blind} What usually helps: a larger weight of the "
-        "decorrelation or uniformity term, a lower temperature or a larger batch (contrastive), a "
-        "predictor or a higher target momentum (BYOL, SimSiam), milder augmentation or a lower "
-        "learning rate."
+        "decorrelation, uniformity or variance term, a lower temperature or a larger batch "
+        "(contrastive), a predictor or a higher target momentum (BYOL, SimSiam), milder "
+        "augmentation or a lower learning rate."
     )
 
 
