@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -46,7 +48,11 @@ def start(command: list[str], folder: Path, **more: object) -> subprocess.Popen[
 
 
 def finish(process: subprocess.Popen[str], code: int = 0) -> str:
-    text = process.communicate(timeout=180)[0]
+    try:
+        text = process.communicate(timeout=400)[0]
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # what hangs would disturb the other tests
     assert process.returncode == code, text
     return text
 
@@ -138,10 +144,61 @@ def test_a_signal_to_one_process_after_they_agreed_to_go_on_stops_both_a_step_la
     assert status(home / "late")["step"] == 3
 
 
+ENDS = """
+import os, signal
+from tacit.cli import main
+from tacit.training import launcher
+from tacit.training.module import TrainingModule
+
+launcher.GRACE = 1.0
+how, process = os.environ["HOW"], int(os.environ["PROCESS"])
+own, real = int(os.environ.get("LOCAL_RANK", 0)), TrainingModule.training_step
+
+def step(self, raw, index):
+    if self.trainer.global_rank == process and raw.micro_step == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(self, raw, index)
+
+if how == "killed":
+    TrainingModule.training_step = step
+if __name__ == "__main__" and (how != "absent" or own != process):
+    main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "process", "code", "words"),
+    [
+        ("absent", 1, 2, "Process 1 of this run ended with exit code 0 while the others needed it"),
+        ("killed", 1, 2, "Another process of this run ended"),
+        ("killed", 0, -signal.SIGKILL, "Another process of this run ended"),
+    ],
+)
+def test_where_one_process_ends_none_waits(
+    how: str, process: int, code: int, words: str, home: Path
+) -> None:
+    (home / "ends.py").write_text(ENDS)
+    run, command = home / f"{how}{process}", [sys.executable, "ends.py", "pretrain"]
+    command += ["byol", "digits", *SMALL, *FREE, "--devices", "2", "-o", str(run)]
+    # Waits for all of them: each has the pipe open.
+    text = finish(start(command, home, HOW=how, PROCESS=process), code)
+    if code > 0:  # the first process was there to say it
+        assert words in text
+        assert status(run)["state"] == "failed"
+    assert "Traceback" not in text
+
+
+def free_port() -> int:
+    """Below those that the system gives to whoever asks for any."""
+    for port in random.sample(range(20000, 32000), 100):
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no free port")
+
+
 def test_slurm(home: Path, whole: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     job = {
         "SLURM_JOB_ID": 1, "SLURM_JOB_NAME": "tacit", "SLURM_NTASKS": 2, "SLURM_NNODES": 1,
         "SLURM_NTASKS_PER_NODE": 2, "SLURM_NODEID": 0, "MASTER_ADDR": "127.0.0.1",

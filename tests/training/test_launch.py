@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from datetime import timedelta
 
 import pytest
 import torch
@@ -17,15 +18,18 @@ from torch import nn
 
 from tacit.encoders import build_encoder
 from tacit.encoders.series.position_norm import PositionBatchNorm
-from tacit.errors import ConfigError
+from tacit.errors import ConfigError, TacitError
 from tacit.recipe import Recipe
 from tacit.registry import METHODS
+from tacit.training import launch
 from tacit.training.folder import RunFolder
 from tacit.training.launch import (
+    FIRST,
     FOLDER,
     agree,
     environment,
     join,
+    none_waits,
     rank,
     strategy,
     with_synchronised_norms,
@@ -81,6 +85,26 @@ def test_slurm_counts_where_several_are_asked_for(
     assert isinstance(environment(Recipe(devices=2, nodes=2)), SLURMEnvironment)
     with pytest.raises(ConfigError, match="4 processes were started"):
         join(Recipe(devices=2))
+
+
+def test_a_task_that_never_comes_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = {"SLURM_NTASKS": 2, "SLURM_JOB_NAME": "tacit", "SLURM_NTASKS_PER_NODE": 2}
+    job |= {"SLURM_PROCID": 0, "SLURM_LOCALID": 0, "SLURM_NODEID": 0, "SLURM_JOB_ID": 1}
+    for name, value in (job | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 0}).items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(launch, "MEETING", timedelta(seconds=1))
+    with pytest.raises(TacitError, match="2 processes of this run did not meet"):
+        join(Recipe(devices=2))
+
+
+def test_processes_that_parted_do_not_begin_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FIRST, "1")
+    monkeypatch.setattr(launch, "_parted", False)
+    with pytest.raises(OSError, match="boom"), none_waits(Recipe(devices=2)):
+        raise OSError("boom")
+    with pytest.raises(TacitError, match="Start the script again"):
+        join(Recipe(devices=2))
+    assert join(Recipe()) == Recipe()
 
 
 def test_impossible_requests(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,13 +33,14 @@ from tacit.errors import ConfigError, TacitError
 from tacit.methods.base import Method
 from tacit.recipe import Recipe
 from tacit.training.folder import RunFolder
-from tacit.training.launcher import DDP, FullySharded, end_with_first
+from tacit.training.launcher import DDP, FIRST, FullySharded, end_with_first
 
 log = logging.getLogger("tacit")
 
 FOLDER = "TACIT_RUN_FOLDER"  # how processes that the first one starts learn the folder of the run
 MEETING = timedelta(minutes=5)  # that tasks of SLURM wait for one another at the start
 OTHER_ENDED = "Another process of this run ended, and its own message says why."
+_parted = False  # whether a run failed whose processes the first one had started
 LOST = ("closed by peer", "reset by peer", "Broken pipe", "pair closure", "connectFullMesh")
 
 
@@ -72,11 +73,16 @@ def join(recipe: Recipe) -> Recipe:
     Raises
     ------
     ConfigError : there are not as many processes as the recipe says.
-    TacitError : not all of them came within some minutes.
+    TacitError : not all of them came within some minutes, or they parted after a failure.
     """
     started = environment(recipe)
     if isinstance(started, LightningEnvironment):
         _check_alone(recipe)
+        if _parted and recipe.devices > 1:
+            raise TacitError(
+                "A run of these processes failed, and they do not meet again. Start the script "
+                "again; with torchrun it can go on to its next run."
+            )
         if started.creates_processes_externally and started.local_rank():
             log.setLevel(logging.ERROR)  # the first process speaks
             end_with_first()
@@ -173,11 +179,13 @@ def leave() -> None:
 @contextmanager
 def none_waits(recipe: Recipe) -> Iterator[None]:
     """Where this process fails, the others end too, also if it lives on to handle the error."""
+    global _parted
     try:
         yield
     except BaseException:
         if recipe.devices * recipe.nodes > 1:
             leave()
+            _parted = FIRST in os.environ
         raise
 
 
