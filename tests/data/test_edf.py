@@ -108,6 +108,9 @@ def test_damaged_files_are_skipped_and_named_or_an_error(tmp_path: Path) -> None
         open_source(f"edf:{tmp_path}", strict=True)
     with pytest.raises(DataError, match="no readable"):
         open_source(f"edf:{tmp_path / 'b.edf'}")
+    alone = write_edf(tmp_path / "a-Hypnogram.edf", {}, RATE, notes=[(0, 30, "Sleep stage W")])
+    with pytest.raises(DataError, match="annotations and no signal"):
+        open_source(f"edf:{alone}")
 
 
 @pytest.mark.parametrize(

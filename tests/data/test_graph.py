@@ -94,7 +94,7 @@ def test_public_splits_by_mask_or_position() -> None:
         (EYE, np.array([[0, -1], [1, 0]]), {}, r"edge 1 joins \(-1, 0\)"),
         (EYE, np.array([[0.5], [1.0]]), {}, "node numbers"),
         (EYE, np.zeros((3, 5)), {}, r"shape \(2, E\)"),
-        (np.zeros((0, 3)), np.zeros((2, 0)), {}, "features must be a matrix"),
+        (np.zeros((0, 3)), np.zeros((2, 0)), {}, "there are no nodes: features must be a matrix"),
         (np.array([["a"]]), np.zeros((2, 0)), {}, "not numbers"),
         (np.full((4, 2), np.nan), EDGES, {}, "NaN"),
         (EYE, EDGES, {"train": np.zeros(4, bool)}, "train split is empty"),

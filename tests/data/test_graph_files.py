@@ -199,6 +199,8 @@ def test_tables_of_nodes_and_edges(tmp_path: Path) -> None:
     edges.write_text("0 1\n1 2\n")
     nodes.write_text("width height\n1 2\n3 4\n5 6\n")
     assert open_source(f"graph:{edges}@{nodes}").edges.shape == (2, 4)  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match=r"edges need a table of nodes: graph:.*@NODES.csv"):
+        open_source(f"graph:{edges}")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import tacit
+from tacit.data import SeriesSource
 from tacit.errors import TacitError
 from tacit.methods.contrastive.simclr import SimCLR
 from tacit.training.checkpoint import PREVIOUS, find_checkpoint
@@ -225,3 +226,23 @@ def test_a_run_killed_in_its_last_save_is_finished_by_resuming(tmp_path):
     hidden = {file.name for file in folder.rglob(".*") if file.is_file()}
     assert hidden == {".lock", ".gitignore"}
     assert again.encoder.dim == whole.encoder.dim
+
+
+def test_what_a_method_refuses_in_a_step_is_a_message(tmp_path):
+    windows = SeriesSource("x", np.random.default_rng(0).normal(size=(8, 1, 400)), rate=100)
+    tiny = {"step_s": 0.5, "dim": 8, "depth": 1, "heads": 2}
+    for options, message in (
+        ({"mask_ratio": 0.0}, "neuronet, step 0: no token is masked"),
+        ({"mask_ratio": 0.5, "batch_size": 1}, "batches of at least 2 series"),
+    ):
+        with pytest.raises(TacitError, match=message):
+            tacit.pretrain(
+                "neuronet", windows, out=tmp_path / message[:8], steps=1, progress=False,
+                encoder_options=tiny, **options,
+            )  # fmt: skip
+
+
+def test_an_error_from_elsewhere_keeps_its_trace(tmp_path, monkeypatch):
+    monkeypatch.setattr(SimCLR, "training_loss", lambda *_: int("x"))
+    with pytest.raises(ValueError, match="invalid literal"):
+        train(tmp_path / "run")

@@ -117,6 +117,8 @@ def _load(mne: Any, path: Path, chosen: str | None, factor: float) -> Found:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of filters and units in headers
         raw = read(path, preload=False, verbose="ERROR")
+        if not raw.ch_names:
+            raise ValueError("annotations and no signal: give the folder that has the recording")
         names = _channels(raw.ch_names, chosen, path)
         values = raw.get_data(picks=names) * factor
         notes = _notes(raw.annotations)

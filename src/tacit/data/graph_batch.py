@@ -114,7 +114,8 @@ def as_matrix(x: Any, name: str) -> Matrix:
     """
     x = x.tocsr() if sparse.issparse(x) else np.asarray(x)
     if x.ndim != 2 or 0 in x.shape:
-        raise DataError(f"{name}: features must be a matrix (nodes, features), not {x.shape}.")
+        why = "there are no nodes: " if x.ndim == 2 and not x.shape[0] else ""
+        raise DataError(f"{name}: {why}features must be a matrix (nodes, features), not {x.shape}.")
     values = x.data if sparse.issparse(x) else x
     if values.dtype.kind not in "bufi":
         raise DataError(f"{name}: features of {values.dtype} are not numbers.")

@@ -76,6 +76,8 @@ def _settings(text: str) -> dict[str, Any]:
 def _from_archive(path: Path, chosen: dict[str, Any]) -> GraphSource | GraphSetSource:
     if not path.is_file():
         raise DataError(f"graph: the file {path} does not exist.")
+    if path.suffix.lower() in (".csv", ".tsv", ".txt"):
+        raise DataError(f"graph: edges need a table of nodes: graph:{path}@NODES.csv.")
     with Npz(path) as archive:
         held = {key: archive[key] for key in archive.files}
     name = f"graph:{path.name}"

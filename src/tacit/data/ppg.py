@@ -40,7 +40,7 @@ def open_ppg_ieee(argument: str | None, options: OpenOptions) -> SeriesSource:
     except (DataError, KeyError, ValueError, IndexError, TypeError) as error:
         raise DataError(
             f"{path} is not IEEE_Small.mat, a MATLAB file with a cell array whole_dataset of "
-            f"windows and heart rates ({error})."
+            f"windows and heart rates: {error}"
         ) from error
     groups = np.repeat(np.arange(len(windows)), [len(w) for w in windows])
     names = [f"{LOWEST_BPM + stored_value} bpm" for stored_value in range(1, 181)]

@@ -109,7 +109,12 @@ class TrainingModule(L.LightningModule):
         if any(distributed.all_reduce_max([bad is not None], self.device)):
             return self._skip(step, [] if bad is None else raw.rows[bad.cpu()].tolist())
         self._skipping = False
-        losses = self.method.training_loss(Batch(views, raw.rows))
+        try:
+            losses = self.method.training_loss(Batch(views, raw.rows))
+        except ValueError as error:
+            if not _of_tacit(error):
+                raise
+            raise TacitError(f"{self.recipe.method}, step {step}: {error}.") from error
         terms = {"loss": losses.total, **losses.parts}
         values = torch.stack([term.detach().to(losses.total) for term in terms.values()])
         self.latest = dict(zip(terms, distributed.all_reduce_mean(values), strict=True))
@@ -177,6 +182,14 @@ class TrainingModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._earlier_seconds = checkpoint["tacit"]["seconds"]
         self.skipped = checkpoint["tacit"]["skipped"]
+
+
+def _of_tacit(error: BaseException) -> bool:
+    """Whether tacit itself raised it: a refusal in words, not a bug to be traced."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and last.tb_frame.f_globals["__name__"].startswith("tacit.")
 
 
 def _not_finite(views: list[Any]) -> Tensor | None:

@@ -97,7 +97,8 @@ def draw_triples(
     if windows < 2 * gap + 1:
         raise DataError(
             f"{windows} windows are too few to reconstruct one from two others at least {gap} "
-            f"windows away: {2 * gap + 1} are needed. Use a shorter window, longer recordings, or "
+            f"windows away: {2 * gap + 1} are needed. Use a shorter window or stride "
+            "(--set encoder.window=SECONDS, encoder.stride=SECONDS), longer recordings, or "
             "temporal_weight=0."
         )
     u = torch.rand(3, *shape, generator=generator, device=generator.device if generator else None)

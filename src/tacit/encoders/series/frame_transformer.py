@@ -66,7 +66,7 @@ class FrameTransformer(SeriesEncoder):
         if in_channels != 1:
             raise ConfigError(
                 f"this network reads one channel, the series have {in_channels}; choose one "
-                "channel of the data"
+                "channel of the data (edf: #channels=NAME)"
             )
         check_pool(pool)
         try:
@@ -78,7 +78,8 @@ class FrameTransformer(SeriesEncoder):
             raise ConfigError(
                 f"series of {length} samples at {rate:g} Hz have {self.n_frames} frames of "
                 f"{window} samples every {step}; at least 2 are needed: use longer series, a "
-                "shorter window_s or a smaller step_s"
+                "shorter window_s or a smaller step_s (--set encoder.window_s=SECONDS), or say "
+                "what the rate is (#rate=HZ)"
             )
         self.in_channels, self.dim, self.length, self.pool = 1, dim, length, pool
         self.rate, self.window_s, self.step_s = rate, window_s, step_s

@@ -65,7 +65,7 @@ class ScalogramEncoder(SeriesEncoder):
             raise ConfigError(
                 f"a ScalogramEncoder needs a length >= 32 divisible by 4, got {length}; use a "
                 f"window of {max(32, length - length % 4)} samples, or pad to "
-                f"{max(32, length + -length % 4)}"
+                f"{max(32, length + -length % 4)} (#window= or #length= after the data)"
             )
         self.in_channels, self.scales, self.length = in_channels, scales, length
         self.layer1 = _conv(in_channels, base, 1)
