@@ -66,6 +66,15 @@ def test_mostly_zero_features_stay_sparse() -> None:
     assert GraphSource("toy", sparse.csr_matrix(wide), EDGES).fingerprint == source.fingerprint
 
 
+def test_whole_numbers_are_features_and_categories_only_beside_bonds() -> None:
+    whole = np.eye(4, dtype=np.int64)
+    assert GraphSource("toy", whole, EDGES).batch([0]).x.dtype == torch.float32
+    inside = np.array([[0, 2], [1, 3]])
+    assert GraphSetSource("toy", whole, inside, [2, 2]).x.dtype == np.float32
+    bonds = GraphSetSource("toy", whole, inside, [2, 2], edge_attr=np.zeros((2, 2), np.int64))
+    assert bonds.x.dtype == np.int64
+
+
 def test_public_splits_by_mask_or_position() -> None:
     mask = np.array([True, False, False, True])
     source = GraphSource(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -299,9 +300,33 @@ def test_csv_recording(tmp_path: Path) -> None:
     assert everything(source)[1, 0].tolist() == [4, 5, 6, 7]
 
 
+def recorded(step: Any, rows: int = 20) -> str:
+    return "\n".join(["time,x", *(f"{step(i)},{i}" for i in range(rows))])
+
+
+def test_the_times_of_a_table_and_its_rate(tmp_path: Path) -> None:
+    def opened(step: Any, options: str) -> SeriesSource:
+        path = write(tmp_path / "r.csv", recorded(step))
+        return open_source(f"csv:{path}#layout=recording,{options}")
+
+    def date(i: int) -> str:
+        return f"2024-01-01T00:00:{i * 0.05:06.3f}"
+
+    assert (opened(date, "window=0.2s").rate, opened(date, "window=4,rate=20").rate) == (20, 20)
+    with pytest.raises(DataError, match="sampled at 20 Hz, not at the expected 30 Hz"):
+        opened(date, "window=4,rate=30")
+    for unit in (1, 1000, 10**6, 20):  # seconds, milliseconds, microseconds, sample numbers
+        assert opened(lambda i: i * unit / 20, "window=4,rate=20").rate == 20  # noqa: B023
+    assert opened(lambda i: i, "window=4").rate is None
+    with pytest.raises(DataError, match=r"steps of 0\.05, which is 20 Hz if they are seconds"):
+        opened(lambda i: i / 20, "window=4,rate=30")
+
+
 @pytest.mark.parametrize(
     ("text", "fragment", "message"),
     [
+        (recorded(lambda i: i), "", "a row is not a series: write layout=recording"),
+        ("id,time,x\na,0,1\na,1,2\nb,0,1\nb,2,3\n", "", "different sampling rates"),
         ("a,b\n", "", "no rows"),
         ("a,b\n1,x\n", "", "column 'b' holds string, not numbers"),
         ("a,a\n1,2\n", "", "several columns of one name"),

@@ -75,6 +75,14 @@ def test_encoders_by_name_and_of_one_s_own() -> None:
         GRAPH.build_encoder(nn.Linear(3, 3), spec, {})
 
 
+def test_categories_need_an_encoder_that_reads_them() -> None:
+    atoms, bond = np.zeros((4, 2), np.int64), np.zeros((2, 2), np.int64)
+    source = GraphSetSource("m", atoms, np.array([[0, 2], [1, 3]]), [2, 2], edge_attr=bond)
+    with pytest.raises(DataError, match="use the method graphmae-molecules, or the encoder molec"):
+        GRAPH.complete(Recipe(modality="graph", encoder="gin"), source)
+    assert GRAPH.complete(Recipe(modality="graph", encoder="molecule"), source)
+
+
 def test_other_widths_are_refused() -> None:
     with pytest.raises(DataError, match=r"50 features a node.*run was trained on 3"):
         GRAPH.check(nodes(), GRAPH.input_spec(RECIPE, graphs()), "run")

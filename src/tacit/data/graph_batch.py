@@ -105,8 +105,10 @@ def checked_csr(parts: Sequence[Any], name: str) -> Matrix:
     return matrix
 
 
-def as_matrix(x: Any, name: str) -> Matrix:
-    """Checked features: float32, scipy CSR where mostly zero; integers stay integers.
+def as_matrix(x: Any, name: str, *, categories: bool = False) -> Matrix:
+    """Checked features: float32, scipy CSR where mostly zero.
+
+    With `categories`, integers (such as atom types) stay integers.
 
     Raises
     ------
@@ -121,8 +123,8 @@ def as_matrix(x: Any, name: str) -> Matrix:
         raise DataError(f"{name}: features of {values.dtype} are not numbers.")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise DataError(f"{name}: the features hold NaN or infinity. Repair or remove those nodes.")
-    if values.dtype == np.int64 and not sparse.issparse(x):
-        return x  # categories, such as atom types
+    if categories and values.dtype == np.int64 and not sparse.issparse(x):
+        return x
     if not sparse.issparse(x) and x.shape[1] >= 64 and np.count_nonzero(x) < SPARSE_BELOW * x.size:
         x = sparse.csr_matrix(x)
     return x.astype(np.float32)

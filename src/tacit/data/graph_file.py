@@ -75,7 +75,8 @@ def _settings(text: str) -> dict[str, Any]:
 
 def _from_archive(path: Path, chosen: dict[str, Any]) -> GraphSource | GraphSetSource:
     if not path.is_file():
-        raise DataError(f"graph: the file {path} does not exist.")
+        hint = " Settings follow '?', for instance ?fanouts=10,5." if "#" in path.name else ""
+        raise DataError(f"graph: the file {path} does not exist.{hint}")
     if path.suffix.lower() in (".csv", ".tsv", ".txt"):
         raise DataError(f"graph: edges need a table of nodes: graph:{path}@NODES.csv.")
     with Npz(path) as archive:

@@ -63,7 +63,7 @@ class GraphSetSource(Source):
         groups: np.ndarray | None = None,
         self_loops: bool = True,
     ) -> None:
-        self.x = as_matrix(x, name)
+        self.x = as_matrix(x, name, categories=edge_attr is not None)
         self.sizes = np.asarray(sizes)
         if self.sizes.ndim != 1 or self.sizes.dtype.kind not in "iu" or not len(self.sizes):
             raise DataError(

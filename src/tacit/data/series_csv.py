@@ -17,6 +17,7 @@ from tacit.data.table_text import open_table_text
 from tacit.errors import DataError, did_you_mean
 
 OWN = ("layout", "id", "time", "channel", "value", "label", "group")
+TOLERANCE, MICRO = 0.01, 1e6
 LAYOUTS = ("wide", "long", "recording")
 NAMES = {
     "id": ("id", "case", "case_id", "series_id"),
@@ -49,7 +50,9 @@ def open_csv(argument: str | None, options: OpenOptions) -> SeriesSource:
 
     Without `layout`: long where there is a column `id` (or case, case_id, series_id) or one is
     named, else wide. `time` (evenly spaced; rows are sorted by it), `label` (class, target) and
-    `group` (subject) are found by these names or named. The other options are `SeriesOptions`.
+    `group` (subject) are found by these names or named. Times that are dates give the sampling
+    rate; for numbers, whose unit nobody knows, `rate` says it, and must fit them as seconds, as
+    milli-, micro- or nanoseconds, or as sample numbers. The other options are `SeriesOptions`.
     Empty cells are missing values.
     """
     if not argument:
@@ -65,7 +68,13 @@ def open_csv(argument: str | None, options: OpenOptions) -> SeriesSource:
             f"{did_you_mean(layout, LAYOUTS)}"
         )
     columns = _columns(table, own, name)
+    if not layout and columns.time and not columns.id:
+        raise DataError(
+            f"{name} has times in its column '{columns.time}', so a row is not a series: write "
+            "layout=recording with window= for one recording, or id=COLUMN for several."
+        )
     layout = layout or ("long" if columns.id else "wide")
+    rate = None
     if layout == "long" and not columns.id:
         raise DataError(
             f"{name}: a long table needs the column that tells its series apart: id=COLUMN. For "
@@ -80,7 +89,9 @@ def open_csv(argument: str | None, options: OpenOptions) -> SeriesSource:
         recordings = [Recording(row[None], f"{name}, row {i + 1}") for i, row in enumerate(wide)]
         parts, channels = [np.array([i]) for i in range(len(wide))], None
     else:
-        recordings, parts, channels = _long(table, columns, layout, name)
+        recordings, parts, channels, step = _long(table, columns, layout, name)
+        dates = bool(columns.time) and pa.types.is_timestamp(table[columns.time].type)
+        rate = _rate(step, dates, common.rate, f"{name}, column '{columns.time}'")
     for recording, rows in zip(recordings, parts):
         recording.label = _label_of(labels, rows, layout, recording.name)
         recording.group = None if groups is None else _only(groups[rows], "group", recording.name)
@@ -88,6 +99,7 @@ def open_csv(argument: str | None, options: OpenOptions) -> SeriesSource:
         name,
         recordings,
         common,
+        rate=rate,
         class_names=class_names,
         channel_names=channels,
         labelled=labels is not None,
@@ -172,8 +184,8 @@ def _labels(table: pa.Table, column: str, name: str) -> tuple[np.ndarray | None,
 
 def _long(
     table: pa.Table, columns: Columns, layout: str, name: str
-) -> tuple[list[Recording], list[np.ndarray], list[str]]:
-    """Series, the rows each is made of, and the names of the channels."""
+) -> tuple[list[Recording], list[np.ndarray], list[str], float | None]:
+    """Series, the rows each is made of, the names of the channels, and the step of their times."""
     rows = table.num_rows
     series, ids = _codes(table, columns.id) if layout == "long" else (np.zeros(rows, int), [""])
     if (series < 0).any():
@@ -187,20 +199,20 @@ def _long(
     time = _time(table, columns.time, name) if columns.time else np.arange(rows, dtype=float)
     order = np.lexsort((time, channel, series))
     starts = np.flatnonzero(np.diff(series[order], prepend=-1))
-    recordings, parts = [], []
+    recordings, parts, steps = [], [], []
     for number, own in enumerate(np.split(order, starts[1:])):
         what = f"{name}, {columns.id} {ids[number]}" if layout == "long" else name
         if columns.value:
             pieces = np.split(own, np.flatnonzero(np.diff(channel[own])) + 1)
             if len({len(piece) for piece in pieces}) > 1 or len(pieces) < len(channels):
                 raise DataError(f"{what}: its channels have different numbers of values.")
-            _even(time[pieces[0]], columns.time, what)
+            steps += _even(time[pieces[0]], columns.time, what)
             recordings.append(Recording(np.stack([values[p, 0] for p in pieces]), what))
         else:
-            _even(time[own], columns.time, what)
+            steps += _even(time[own], columns.time, what)
             recordings.append(Recording(values[own].T, what))
         parts.append(own)
-    return recordings, parts, channels
+    return recordings, parts, channels, _one_step(steps, columns.time, name)
 
 
 def _time(table: pa.Table, column: str, name: str) -> np.ndarray:
@@ -217,13 +229,46 @@ def _time(table: pa.Table, column: str, name: str) -> np.ndarray:
     return values.cast(pa.float64(), safe=False).to_numpy().astype(float)
 
 
-def _even(time: np.ndarray, column: str, what: str) -> None:
-    """Refuse gaps, doubles and irregular sampling: all methods think in samples."""
+def _one_step(steps: list[float], column: str, name: str) -> float | None:
+    """The step of all series; they must have been sampled alike."""
+    if not steps:
+        return None
+    usual = float(np.median(steps))
+    if max(abs(step - usual) for step in steps) > TOLERANCE * usual:
+        raise DataError(
+            f"{name}: the times in '{column}' have steps of {min(steps):g} to {max(steps):g}: its "
+            "series have different sampling rates. Bring them to one rate, or leave out the column."
+        )
+    return usual
+
+
+def _rate(step: float | None, dates: bool, given: float | None, what: str) -> float | None:
+    """Samples a second by dates; numbers of unknown unit must only not contradict what is given."""
+    if step is None:
+        return None
+    if dates:
+        found = MICRO / step  # `_time` counts microseconds
+        return given if given and abs(found - given) <= TOLERANCE * found else found
+    units = (1.0, 1e-3, 1e-6, 1e-9)
+    fits = any(abs(given * step * unit - 1) <= TOLERANCE for unit in units) if given else True
+    if not fits and step != 1:
+        raise DataError(
+            f"{what} has steps of {step:g}, which is {1 / step:g} Hz if they are seconds; that "
+            f"does not fit rate={given:g}, nor as milliseconds. Correct one of them."
+        )
+    return None
+
+
+def _even(time: np.ndarray, column: str, what: str) -> list[float]:
+    """The usual step; gaps, doubles and irregular sampling are refused: methods think in samples.
+
+    Nothing where there is one time only, or no column of times.
+    """
     steps = np.diff(time)
     if not column or len(steps) == 0:
-        return
+        return []
     usual = float(np.median(steps))
-    uneven = np.flatnonzero(np.abs(steps - usual) > 0.01 * abs(usual))
+    uneven = np.flatnonzero(np.abs(steps - usual) > TOLERANCE * abs(usual))
     if usual <= 0 or len(uneven):
         at = time[int(uneven[0])] if len(uneven) else time[0]
         raise DataError(
@@ -231,6 +276,7 @@ def _even(time: np.ndarray, column: str, what: str) -> None:
             "double row or irregular sampling. Bring the series to one rate, with empty cells "
             "where values are missing."
         )
+    return [usual]
 
 
 def _label_of(

@@ -66,7 +66,14 @@ class Graph(Modality):
             size = None if source.fanouts is None else NODES_A_STEP
         elif size is None:
             size = min(GRAPHS_A_STEP, len(self.reservoir(source, recipe)[0]))
-        return {"encoder": recipe.encoder or "gat", "batch_size": size}
+        encoder = recipe.encoder or "gat"
+        if encoder in ENCODERS and np.issubdtype(source.x.dtype, np.integer):  # type: ignore[attr-defined]
+            raise DataError(
+                f"the features of '{source.name}' are categories (atom types), which the encoder "
+                f"'{encoder}' cannot read: use the method graphmae-molecules, or the encoder "
+                "molecule."
+            )
+        return {"encoder": encoder, "batch_size": size}
 
     def input_spec(self, recipe: Recipe, source: Source) -> dict[str, Any]:
         return {"in_dim": int(source.width)}  # type: ignore[attr-defined]
