@@ -18,10 +18,11 @@ from tacit.encoders.gnn.sparse import SparseRows
 from tacit.errors import ConfigError
 from tacit.losses import scaled_cosine_error
 from tacit.methods.base import Batch
+from tacit.methods.generative import graphmae
 from tacit.methods.generative._graphmae_presets import PRESETS
 from tacit.methods.generative.graphmae import GraphMAE
 from tacit.methods.generative.graphmae_molecules import GraphMAEMolecules
-from tacit.views.graph import draw_masked_nodes
+from tacit.views.graph import MaskedNodes, draw_masked_nodes
 
 N, WIDTH = 20, 30
 
@@ -133,6 +134,21 @@ def test_embeddings_permute_with_the_nodes_and_ignore_the_token(x: Tensor, edges
     assert torch.equal(made.embed(x, edges), h)
     batch = GraphBatch(x, edges, seeds=torch.tensor([4]))
     torch.testing.assert_close(made.embed(batch), h[[4]])
+
+
+def test_the_loss_does_not_know_the_order_of_the_nodes(
+    x: Tensor, edges: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = model(norm="layernorm").eval()
+    torch.nn.init.normal_(made.token)
+    drawn, order = draw_masked_nodes(N, 0.5, 0.3), torch.randperm(N)
+    place = order.argsort()
+    moved = MaskedNodes(*(place[part] for part in drawn))
+    losses = []
+    for nodes, features, links in ((drawn, x, edges), (moved, x[order], place[edges])):
+        monkeypatch.setattr(graphmae, "draw_masked_nodes", lambda *_, _n=nodes, **__: _n)
+        losses.append(made(features, links))
+    torch.testing.assert_close(*losses, rtol=1e-12, atol=0)
 
 
 def test_dropped_edges_are_the_encoder_s_alone(x: Tensor, edges: Tensor) -> None:

@@ -74,13 +74,13 @@ def masked_profile_loss(
     return scaled_cosine_error(rows, profiles, alpha)
 
 
-def edge_logits(p: Float[Tensor, "*batch rois dim"]) -> Float[Tensor, "*batch rois rois"]:
+def edge_logits(P: Float[Tensor, "*batch rois dim"]) -> Float[Tensor, "*batch rois rois"]:
     r"""Scores of all links from edge codes: :math:`p_i \cdot p_j / \sqrt d`.
 
     >>> edge_logits(torch.eye(4))[0, 0]
     tensor(0.5000)
     """
-    return p @ p.transpose(-1, -2) / p.shape[-1] ** 0.5
+    return P @ P.transpose(-1, -2) / P.shape[-1] ** 0.5
 
 
 @full_precision

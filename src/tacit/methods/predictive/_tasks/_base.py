@@ -108,9 +108,9 @@ class PretextTask(ABC):
         """(x, edge_index) that the network reads otherwise: nothing masked."""
         return self.x, self.edge_index
 
-    def head(self, dim: int) -> nn.Module:
-        """A new linear map from hidden vectors of width `dim` to `outputs`."""
-        return nn.Linear(dim, self.outputs)
+    def head(self, d: int) -> nn.Module:
+        """A new linear map from hidden vectors of width `d` to `outputs`."""
+        return nn.Linear(d, self.outputs)
 
     @abstractmethod
     def loss(self, h: Tensor, head: nn.Module) -> Tensor:
