@@ -91,6 +91,7 @@ class Run:
                 f"'{source.name}' is {source.modality} data, but the encoder of {self.path} was "
                 f"trained on {self.recipe.modality} data."
             )
+        source = self.modality.converted(source, self.input_spec)
         self.modality.check(source, self.input_spec, str(self.path))
         return source
 

@@ -117,3 +117,16 @@ def test_labels_must_fit() -> None:
 def test_pickles() -> None:
     source = make()
     assert torch.equal(pickle.loads(pickle.dumps(source)).batch([4]), source.batch([4]))
+
+
+def test_grey_images_in_colour() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (10, 8, 8), np.uint8)
+    grey = open_source((images, np.arange(10)))
+    colour = grey.in_colour()
+    assert colour.shape == (3, 8, 8)
+    assert torch.equal(colour.batch([3, 1]), grey.batch([3, 1]).expand(2, 3, 8, 8))
+    assert (colour.fingerprint, colour.labels[3]) == (grey.fingerprint, 3)
+    assert colour.subset([5]).batch([0]).shape == (1, 3, 8, 8)
+    assert colour.statistics()[0] == pytest.approx(grey.statistics()[0] * 3)
+    with pytest.raises(DataError, match="not grey"):
+        colour.in_colour()

@@ -7,6 +7,7 @@ evaluation only; no method reads them.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from tacit.data.base import Source
+from tacit.errors import DataError
 
 STATISTICS_SAMPLES = 10_000
 STATISTICS_PIXELS = 2e8  # fewer samples are enough where each has many pixels
@@ -63,6 +65,20 @@ class MappedPixels:
 
     def __reduce__(self) -> tuple[type, tuple[Path, int, tuple[int, int, int]]]:
         return MappedPixels, (self.path, self._count, self.shape)
+
+
+class ColourPixels:
+    """Grey images as colour images: three equal channels."""
+
+    def __init__(self, grey: Pixels) -> None:
+        self._grey = grey
+        self.shape: tuple[int, int, int] = (3, *grey.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._grey)
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        return self._grey.read(rows).repeat(3, axis=1)
 
 
 class ImageSource(Source):
@@ -116,6 +132,20 @@ class ImageSource(Source):
         part = super().subset(indices)
         part._statistics = None
         return part
+
+    def in_colour(self) -> ImageSource:
+        """These grey images as three equal channels, which is what they look like in colour.
+
+        >>> from tacit.data import open_source
+        >>> open_source("digits").in_colour().batch([0]).shape
+        torch.Size([1, 3, 8, 8])
+        """
+        if self.shape[0] != 1:
+            raise DataError(f"{self.name}: images of {self.shape[0]} channels are not grey.")
+        colour = copy.copy(self)
+        colour._pixels, colour._statistics = ColourPixels(self._pixels), None
+        colour.shape = colour._pixels.shape
+        return colour
 
     def statistics(self) -> tuple[list[float], list[float]]:
         """Mean and standard deviation per channel, in [0, 1] units.

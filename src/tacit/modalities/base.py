@@ -84,6 +84,10 @@ class Modality(ABC):
         DataError : in words, with `where` the encoder is from.
         """
 
+    def converted(self, source: Source, spec: dict[str, Any]) -> Source:
+        """The same samples as an encoder of `spec` reads them, where that is without a doubt."""
+        return source
+
     def reservoir(self, source: Source, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
         """(training, held-out) positions; the monitor looks at the held-out ones."""
         return split_reservoir(len(source), recipe.monitor.samples, recipe.seed)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tacit.data import Source
+from tacit.data import ImageSource, Source
 from tacit.defaults import METHOD, default_recipe
 from tacit.encoders.base import Encoder
 from tacit.encoders.build import build_encoder
@@ -78,12 +78,19 @@ class Image(Modality):
     def eval_view(self, spec: dict[str, Any]) -> nn.Module:
         return ChannelsLast(EvalView(spec["image_size"], spec["mean"], spec["std"]))
 
+    def converted(self, source: Source, spec: dict[str, Any]) -> Source:
+        """Grey images are read by an encoder of colour; colour is never thrown away."""
+        assert isinstance(source, ImageSource)
+        grey_for_colour = source.shape[0] == 1 and spec["in_channels"] == 3
+        return source.in_colour() if grey_for_colour else source
+
     def check(self, source: Source, spec: dict[str, Any], where: str) -> None:
         channels = source.shape[0]  # type: ignore[attr-defined]
         if channels != spec["in_channels"]:
+            advice = "Convert the images to grey." if spec["in_channels"] == 1 else ""
             raise DataError(
                 f"'{source.name}' has {channels} channels, but the encoder of {where} was trained "
-                f"on {spec['in_channels']}."
+                f"on {spec['in_channels']}. {advice}".rstrip()
             )
 
     def raw_features(self, source: Source, positions: np.ndarray) -> np.ndarray:
