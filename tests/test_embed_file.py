@@ -1,5 +1,6 @@
 """Embedding to a file: what is asked wrongly, what is resumed, and one worker of Ray by itself."""
 
+import errno
 import json
 import sys
 from dataclasses import replace
@@ -114,6 +115,33 @@ def test_what_is_missing_is_computed_and_nothing_else(run, tmp_path, monkeypatch
     assert sorted(path.name for path in tmp_path.iterdir()) == ["v.npy", "x.npz"]
 
 
+def test_a_damaged_part_is_computed_again(run, tmp_path, monkeypatch):
+    data, out = images(tmp_path / "x.npz"), tmp_path / "v.npy"
+    partial, options = tmp_path / "v.npy.partial", {"shard": 8, "batch_size": 8, "progress": False}
+    with monkeypatch.context() as patch:
+        patch.setattr(embed_file, "_write_npy", _disk_full)
+        with pytest.raises(TacitError, match="No space left"):
+            embed_to_file(run, data, out, **options)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["x.npz"]
+    parts = sorted(partial.glob("*.npy"))
+    parts[0].write_bytes(parts[0].read_bytes()[:-1])
+    parts[1].write_bytes(b"")
+    np.save(parts[2], np.zeros((3, 3), np.float32))
+    np.save(parts[3], np.array([[print]]), allow_pickle=True)
+    plan = (partial / "plan.json").read_text()
+    (partial / "plan.json").write_text(plan[:-1])
+    with pytest.raises(TacitError, match="delete the folder"):
+        embed_to_file(run, data, out, **options)
+    (partial / "plan.json").write_text(plan)
+    embed_to_file(run, data, out, **options)
+    assert np.array_equal(np.load(out), run.embed(data, batch_size=8))
+
+
+def _disk_full(path, *_):
+    path.write_bytes(b"half")
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 @pytest.mark.parametrize("wrong", ["twice", "short", "lost"])
 def test_rows_that_come_twice_or_not_at_all_are_an_error(run, tmp_path, monkeypatch, wrong):
     def engine(*_):
@@ -182,6 +210,9 @@ def test_mistakes(run, tmp_path, data, options, words):
     with pytest.raises(ConfigError, match=words):
         embed_to_file(run, data, tmp_path / "v.npy", progress=False, **options)
     assert not list(tmp_path.iterdir())
+    (tmp_path / "v.npy").mkdir()
+    with pytest.raises(ConfigError, match="is a folder"):
+        embed_to_file(run, "digits", tmp_path / "v.npy", progress=False)
 
 
 @pytest.mark.parametrize(

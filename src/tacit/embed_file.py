@@ -19,6 +19,7 @@ from tacit.embedding import embed_all
 from tacit.errors import ConfigError, TacitError, did_you_mean
 from tacit.run import Run
 from tacit.training.folder import write_atomic
+from tacit.untrusted import read_json
 
 SHARD = 8192  # samples between two points at which an interrupted embedding resumes
 FORMATS = (".parquet", ".npy")
@@ -63,6 +64,8 @@ def embed_to_file(
     out, shard = Path(out), shard or SHARD
     if out.suffix not in FORMATS:
         raise ConfigError(f"'{out}' must end in {' or '.join(FORMATS)}.")
+    if out.is_dir():
+        raise ConfigError(f"'{out}' is a folder; give the name of a file.")
     _check_engine(engine, workers, address)
     source = run.open(data, split)
     plan = make_plan(run, source)
@@ -81,21 +84,32 @@ def embed_to_file(
         with _lock(partial, out):
             _check_plan(partial, plan | {"shard": shard})
             starts = range(0, len(source), shard)
-            _fill(partial, len(source), starts, compute, progress)
-            temporary = out.with_name(f".{out.name}.tmp")
+            shape = (len(source), run.encoder.dim)
+            _fill(partial, shape, starts, compute, progress)
             shards = (np.load(_shard(partial, start)) for start in starts)
-            if out.suffix == ".npy":
-                _write_npy(temporary, shards, (len(source), run.encoder.dim))
-            else:
-                _write_parquet(temporary, shards, source)
-            os.replace(temporary, out)
+            with _appearing(out) as temporary:
+                if out.suffix == ".npy":
+                    _write_npy(temporary, shards, shape)
+                else:
+                    _write_parquet(temporary, shards, source)
             shutil.rmtree(partial)
     except OSError as error:
+        kept = f"What is done is kept in '{partial}'; the same command continues there."
         raise TacitError(
-            f"Cannot write '{out}': {error.strerror or error}. What is done is kept in "
-            f"'{partial}'; the same command continues there."
+            f"Cannot write '{out}': {error.strerror or error}. {kept if partial.is_dir() else ''}"
         ) from error
     return out
+
+
+@contextlib.contextmanager
+def _appearing(out: Path) -> Iterator[Path]:
+    """A file to write that becomes `out` at the end; where that fails, it takes no room."""
+    temporary = out.with_name(f".{out.name}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, out)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def make_plan(run: Run, source: Source) -> dict[str, Any]:
@@ -130,10 +144,13 @@ def _local_engine(run: Run, source: Source, batch_size: int) -> Engine:
     return compute
 
 
-def _fill(partial: Path, n: int, starts: range, compute: Engine, progress: bool) -> None:
-    """Compute and write the shards that are not there yet."""
+def _fill(
+    partial: Path, shape: tuple[int, int], starts: range, compute: Engine, progress: bool
+) -> None:
+    """Compute and write the shards that are not there yet, or damaged."""
+    n, dim = shape
     ranges = [range(start, min(start + starts.step, n)) for start in starts]
-    missing = [part for part in ranges if not _shard(partial, part.start).is_file()]
+    missing = [p for p in ranges if not _is_whole(_shard(partial, p.start), (len(p), dim))]
     if not missing:
         return
     left = {part.start: len(part) for part in missing}
@@ -143,6 +160,15 @@ def _fill(partial: Path, n: int, starts: range, compute: Engine, progress: bool)
         _write_shard(_shard(partial, start), rows)
     if left:
         raise TacitError(f"{len(left)} of {len(missing)} shards did not come back; run it again.")
+
+
+def _is_whole(path: Path, shape: tuple[int, int]) -> bool:
+    """Whether a shard can be read; its content is not."""
+    try:
+        rows = np.load(path, mmap_mode="r") if path.is_file() else None
+    except (OSError, ValueError, EOFError):
+        return False
+    return isinstance(rows, np.ndarray) and rows.shape == shape and rows.dtype == np.float32
 
 
 def _shard(partial: Path, start: int) -> Path:
@@ -170,7 +196,7 @@ def _lock(partial: Path, out: Path) -> Iterator[None]:
 def _check_plan(partial: Path, plan: dict[str, Any]) -> None:
     path = partial / "plan.json"
     if path.is_file():
-        if json.loads(path.read_text(encoding="utf-8")) != plan:
+        if read_json(path, f"delete the folder '{partial}'") != plan:
             raise TacitError(
                 f"'{partial}' holds a part of another embedding (other encoder, data or size of "
                 "shard). Delete that folder or choose another output file."
