@@ -93,5 +93,9 @@ def test_a_damaged_environment_does_no_harm(make_run):
     rows = dict(environment(run))
     assert rows["seed"] == "7"
     assert "torch" in rows
-    (run.path / "environment.json").write_text("{")
-    assert environment(run) == []
+    path = run.path / "environment.json"
+    path.write_text('{"versions": 3, "cores": [2]}')
+    assert environment(run) == [("cores", "2")]
+    for text in ("{", "[]", ""):
+        path.write_text(text)
+        assert environment(run) == []

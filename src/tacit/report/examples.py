@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ from tacit.errors import TacitError
 from tacit.modalities import modality
 from tacit.report.images import to_uint8
 from tacit.report.pictures import pictures
+from tacit.untrusted import read_json
 
 if TYPE_CHECKING:
     from tacit.run import Run
@@ -57,7 +57,6 @@ def examples(run: Run) -> list[Example]:
 def _spec(run: Run) -> dict[str, Any] | None:
     """What training normalised by; None where no encoder is saved."""
     path = run.path / "encoder.json"
-    if not path.is_file():
+    if not path.exists():
         return None
-    spec: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return spec
+    return read_json(path, "save the encoder again")

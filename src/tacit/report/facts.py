@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import shlex
 import statistics
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,6 +13,7 @@ from tacit.methods.base import Paper
 from tacit.registry import METHODS
 from tacit.report.axes import short
 from tacit.report.curves import Metrics, alarm_spans, looks, replay
+from tacit.untrusted import read_json
 
 if TYPE_CHECKING:
     from tacit.run import Run
@@ -222,16 +222,15 @@ def probes(evaluation: dict[str, Any] | None) -> Probes | None:
 
 def environment(run: Run) -> list[tuple[str, str]]:
     """environment.json as rows; empty where it is missing or damaged."""
-    path = run.path / "environment.json"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        values = read_json(run.path / "environment.json", "")
+    except TacitError:
         return []
     versions = values.pop("versions", {})
+    if isinstance(versions, dict):
+        values |= versions
     rows = [(key, _words(value)) for key, value in values.items()]
-    return [(key, value) for key, value in rows if value] + [
-        (key, str(value)) for key, value in versions.items()
-    ]
+    return [(key, value) for key, value in rows if value]
 
 
 def _words(value: Any) -> str:

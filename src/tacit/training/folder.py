@@ -19,7 +19,7 @@ from typing import IO, Any
 from tacit.data.spec import short_name
 from tacit.errors import TacitError
 from tacit.recipe import Recipe
-from tacit.untrusted import read_json
+from tacit.untrusted import read_json, read_text
 
 TEMPORARY = (  # half-written files of `write_atomic`, the checkpoints, the encoder and the metrics
     *(f".{name}.*" for name in ("recipe.yaml", "status.json", "environment.json", "encoder")),
@@ -276,11 +276,13 @@ def _processor() -> str:
 def _commit() -> str | None:
     """The commit of the user's working folder, read without running git."""
     for folder in (Path.cwd(), *Path.cwd().parents):
-        head = folder / ".git" / "HEAD"
-        if head.is_file():
-            text = head.read_text().strip()
-            reference = folder / ".git" / text.removeprefix("ref: ")
-            if text.startswith("ref: "):
-                return reference.read_text().strip() if reference.is_file() else None
-            return text
+        git = folder / ".git"
+        if (git / "HEAD").is_file():
+            with contextlib.suppress(TacitError):
+                text = read_text(git / "HEAD").strip()
+                if text.startswith("ref: "):
+                    text = read_text(git / text.removeprefix("ref: ")).strip()
+                # Whatever else a reference leads to is not for a file that people share.
+                return text if re.fullmatch("[0-9a-f]{40,64}", text) else None
+            return None
     return None

@@ -1,0 +1,32 @@
+"""What the run folder says of where it was trained."""
+
+import json
+
+import pytest
+
+from tacit.training.folder import RunFolder
+
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+
+
+@pytest.mark.parametrize(
+    ("head", "commit"),
+    [
+        (COMMIT, COMMIT),
+        ("ref: refs/heads/main", COMMIT),
+        ("ref: refs/heads/absent", None),
+        ("ref: ../secret", None),
+        ("a text of the user", None),
+        ("\xff", None),
+    ],
+)
+def test_the_commit_is_a_commit_and_nothing_else(head, commit, tmp_path, monkeypatch):
+    (tmp_path / ".git" / "refs" / "heads").mkdir(parents=True)
+    (tmp_path / ".git" / "refs" / "heads" / "main").write_text(COMMIT + "\n")
+    (tmp_path / "secret").write_text("password\n")
+    (tmp_path / ".git" / "HEAD").write_text(head + "\n", encoding="latin-1")
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    monkeypatch.chdir(inner)
+    RunFolder(inner).write_environment(0)
+    assert json.loads((inner / "environment.json").read_text())["commit"] == commit
