@@ -1,10 +1,14 @@
 """`tacit doctor`: what is well, what is not, and what to do."""
 
+import re
+import tomllib
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
 from tacit.cli import app
-from tacit.doctor import _disk, _guarded, examine
+from tacit.doctor import EXTRAS, _disk, _guarded, examine
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +58,16 @@ def test_a_full_or_closed_disk_is_a_problem(tmp_path, monkeypatch):
     finding = _guarded("disk", _disk)
     assert finding.state == "problem"
     assert "Permission denied" in finding.text
+
+
+def test_the_extras_are_those_that_can_be_installed():
+    file = Path(__file__).parents[1] / "pyproject.toml"
+    extras = tomllib.loads(file.read_text())["project"]["optional-dependencies"]
+    assert set(EXTRAS) == extras.keys() - {"dev", "docs", "bench"}  # of developers
+    other = {"faiss": "faiss-cpu"}
+    for extra, modules in EXTRAS.items():
+        wanted = {re.split(r"[\[>=;]", line)[0] for line in extras[extra]}
+        assert {other.get(m, m.replace("_", "-")) for m in modules} == wanted, extra
 
 
 def test_a_healthy_machine_exits_with_0():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ MOST_VALUES = 100_000  # of a YAML text once its aliases are unfolded
 DEEPEST = 50
 SMALL = 64 * 2**20  # bytes that may always be unpacked
 RATIO = 200  # unpacked / packed; real arrays and numbers in text stay below about 50
+UNPACK = "TACIT_UNPACK_MIB"  # the user's own word on a file that is nearly all zeros
 
 # Control characters (terminals obey them), lone surrogates, and what reorders a line.
 _HIDDEN = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -44,6 +47,8 @@ def read_text(path: Path) -> str:
     TacitError : it cannot be read, is too large to be a description, or is not text.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device never ends
+            raise TacitError(f"'{path}' cannot be read: it is not a regular file.")
         with open(path, "rb") as file:
             data = file.read(LARGEST_TEXT + 1)
         if len(data) > LARGEST_TEXT:
@@ -124,14 +129,25 @@ def refuse_bomb(what: str, unpacked: int, packed: int, advice: str) -> None:
 
     Raises
     ------
-    DataError : above 64 MiB and 200 times its packed size.
+    DataError : above 64 MiB (the environment variable TACIT_UNPACK_MIB) and 200 times its packed
+        size.
 
-    >>> refuse_bomb("x.npz", 10**10, 10**6, "Unpack it.")
+    >>> refuse_bomb("x.npz", 10**10, 10**6, "Or unpack it.")  # doctest: +NORMALIZE_WHITESPACE
     Traceback (most recent call last):
-    tacit.errors.DataError: x.npz is a possible decompression bomb: 9,537 MiB in 1.0 MiB. Unpack it.
+    tacit.errors.DataError: x.npz is a possible decompression bomb: 9,537 MiB in 1.0 MiB. If you
+    trust it, set TACIT_UNPACK_MIB to the MiB of memory that it may take. Or unpack it.
     """
-    if unpacked > SMALL and unpacked > RATIO * max(packed, 1):
+    if unpacked > RATIO * max(packed, 1) and unpacked > _allowed():
         raise DataError(
             f"{what} is a possible decompression bomb: {unpacked / 2**20:,.0f} MiB in "
-            f"{packed / 2**20:,.1f} MiB. {advice}"
+            f"{packed / 2**20:,.1f} MiB. If you trust it, set {UNPACK} to the MiB of memory that "
+            f"it may take. {advice}"
         )
+
+
+def _allowed() -> int:
+    """Bytes that may always be unpacked."""
+    text = os.environ.get(UNPACK, "")
+    if text and not re.fullmatch("[0-9]{1,9}", text):
+        raise DataError(f"{UNPACK}={visible(text)!r} must be a whole number of MiB.")
+    return max(SMALL, int(text or 0) * 2**20)

@@ -151,3 +151,24 @@ def test_hub_never_opens_paths_outside_its_folder(tmp_path: Path) -> None:
         False,
         False,
     ]
+
+
+def test_too_little_memory_in_a_reader_that_expects_damage(tmp_path: Path, monkeypatch) -> None:
+    np.savez(tmp_path / "x.npz", images=np.zeros((4, 8, 8), np.uint8))
+
+    def full(*_, **__):
+        raise MemoryError("Unable to allocate 80 GiB")
+
+    monkeypatch.setattr(np.lib.format, "read_array", full)
+    with pytest.raises(DataError, match=r"^Out of memory while opening 'npz:.*x\.npz.*80 GiB"):
+        open_source(f"npz:{tmp_path / 'x.npz'}")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("not enough memory: you tried")])
+def test_too_little_memory_is_not_called_damage(error, monkeypatch) -> None:
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr("tacit.data.photos.open_photos", full)
+    with pytest.raises(DataError, match=r"Out of memory while opening 'photos'.*--image-size"):
+        open_source("photos")

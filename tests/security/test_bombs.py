@@ -19,9 +19,9 @@ import pytest
 from PIL import Image
 
 from tacit.data import open_source
-from tacit.errors import ConfigError, DataError
+from tacit.errors import ConfigError, DataError, TacitError
 from tacit.recipe import Recipe
-from tacit.untrusted import load_yaml
+from tacit.untrusted import load_yaml, read_text
 
 pytestmark = pytest.mark.usefixtures("bounded", "small")
 BLOCK = 2**18
@@ -103,9 +103,24 @@ def test_an_honest_archive_of_zeros_is_read(
     assert len(open_source(f"npz:{tmp_path / 'z.npz'}")) == 60
 
 
+def test_the_user_may_allow_more_and_the_file_may_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(tmp_path / "z.npz", images=np.zeros((4, 1000, 1000), np.uint8))
+    spec = f"npz:{tmp_path / 'z.npz'}"
+    with pytest.raises(DataError, match="TACIT_UNPACK_MIB"):
+        open_source(spec)
+    monkeypatch.setenv("TACIT_UNPACK_MIB", "4")
+    assert len(open_source(spec)) == 4
+    for wrong in ("3", "inf", "-9", "4 MiB"):
+        monkeypatch.setenv("TACIT_UNPACK_MIB", wrong)
+        with pytest.raises(DataError, match="TACIT_UNPACK_MIB"):
+            open_source(spec)
+
+
 def test_archives_of_text(tmp_path: Path, zip_of) -> None:
     path = zip_of(tmp_path / "t.zip", "a/1.txt", b"", b"1\n" * (BLOCK // 2), 40)
-    with pytest.raises(DataError, match=f"{BOMB}.*Unpack it"):
+    with pytest.raises(DataError, match=f"{BOMB}.*unpack it"):
         open_source(f"txt:{path}")
     with zipfile.ZipFile(tmp_path / "many.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for i in range(40):  # each below every limit
@@ -224,6 +239,13 @@ def test_pipes_and_devices_are_not_waited_for(kind: str, tmp_path: Path) -> None
         open_source(f"{kind}:{tmp_path / 'a.npz'}")
     with pytest.raises(DataError):
         open_source(f"{kind}:/dev/zero")
+
+
+@pytest.mark.parametrize("place", ["pipe", "/dev/zero"])
+def test_descriptions_are_files(place: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(TacitError, match="not a regular file"):
+        read_text(tmp_path / place)
 
 
 @pytest.mark.parametrize("kind", ["txt", "edf", "fmri", "images"])

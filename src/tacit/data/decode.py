@@ -158,6 +158,8 @@ def _reason(error: Exception) -> str:
         return "not an image in a supported format (JPEG, PNG, WebP, BMP, TIFF, GIF)"
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return f"possible decompression bomb: {error}"
+    if isinstance(error, MemoryError):
+        return "too large for the memory that is free"
     return f"damaged image ({type(error).__name__}: {error})"
 
 

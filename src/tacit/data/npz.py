@@ -94,9 +94,8 @@ class Npz:
             raise DataError(
                 f"{what} is damaged: it claims {shape} of {dtype}, more than the file holds."
             )
-        refuse_bomb(
-            what, member.file_size, member.compress_size, "Save it without compression (np.savez)."
-        )
+        advice = "Or save it without compression (np.savez)."
+        refuse_bomb(what, member.file_size, member.compress_size, advice)
 
     def __enter__(self) -> Npz:
         return self

@@ -109,14 +109,30 @@ def _open_text(spec: str, options: OpenOptions) -> Source:
     opened = getattr(importlib.import_module(module), function)
     try:
         source: Source = opened(argument if colon else None, options)
-    except (TacitError, ImportError, AssertionError):
-        raise
-    except Exception as error:  # damaged in a way that its reader does not foresee
-        raise DataError(
+    except Exception as error:
+        if (reason := _out_of_memory(error)) is not None:
+            raise DataError(
+                f"Out of memory while opening '{spec}': it is damaged, or too large for the memory "
+                "that is free. Give a part of it or a smaller --image-size, or free some memory. "
+                f"({reason})"
+            ) from error
+        if isinstance(error, TacitError | ImportError | AssertionError):
+            raise
+        raise DataError(  # damaged in a way that its reader does not foresee
             f"'{spec}' cannot be opened: it is damaged, or not what '{prefix}:' reads "
             f"({type(error).__name__}: {error})."
         ) from error
     return source
+
+
+def _out_of_memory(error: Exception) -> str | None:
+    """What was said, where memory was too small, also inside a reader's own error."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError) or "not enough memory" in str(cause):
+            return str(error) or type(error).__name__
+        cause = cause.__cause__
+    return None
 
 
 def check_known(spec: str, methods: Iterable[str] = ()) -> None:

@@ -145,7 +145,7 @@ def _refuse_bomb(path: Path, file: pq.ParquetFile) -> None:
         for column in range(about.num_columns)
     ]
     unpacked = sum(max(c.total_uncompressed_size, c.num_values) for c in columns)
-    refuse_bomb(str(path), unpacked, size, "Write it without compression and dictionaries.")
+    refuse_bomb(str(path), unpacked, size, "Or write it without compression and dictionaries.")
 
 
 def _column(schema: pa.Schema, name: str, path: Path) -> str:

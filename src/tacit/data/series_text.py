@@ -77,7 +77,7 @@ def _from_zip(path: Path) -> list[tuple[str, str]]:
             unpacked, packed = (
                 sum(getattr(m, size) for m in members) for size in ("file_size", "compress_size")
             )
-            refuse_bomb(str(path), unpacked, packed, "Unpack it and give the folder.")
+            refuse_bomb(str(path), unpacked, packed, "Or unpack it and give the folder.")
             return [(m.filename, archive.read(m).decode("utf-8", "replace")) for m in members]
     except DataError:
         raise

@@ -28,7 +28,7 @@ class _Counted(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         data = self._file.read(len(buffer))
         self._read += len(data)
-        refuse_bomb(str(self._path), self._read, self._size, "Unpack it and give the table itself.")
+        refuse_bomb(str(self._path), self._read, self._size, "Or unpack it and give the table.")
         buffer[: len(data)] = data
         return len(data)
 
