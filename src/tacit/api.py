@@ -17,7 +17,8 @@ from tacit.registry import METHODS
 from tacit.run import Run
 from tacit.training.fit import fit
 from tacit.training.folder import RunFolder
-from tacit.training.launch import agree, join, none_waits, rank
+from tacit.training.launch import agree, join, rank
+from tacit.training.together import none_waits
 
 
 def pretrain(

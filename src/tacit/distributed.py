@@ -9,13 +9,15 @@ mean over all rows, also where the processes hold different numbers of them.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from datetime import timedelta
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 T = TypeVar("T")
+_patient: tuple[Any, Any] = (None, None)  # the processes, and what `patient` made for them
 
 
 def initialised() -> bool:
@@ -174,10 +176,33 @@ def gather_objects(value: T) -> list[T]:
     return found
 
 
+def patient() -> Any:
+    """The processes once more, for waits of any length; make it where they are together.
+
+    Collectives give up after half an hour. What one process does alone, as decoding data that the
+    others have in their cache, may take longer.
+    """
+    global _patient
+    if not initialised() or not dist.is_gloo_available():
+        return None
+    if _patient[0] is not dist.group.WORLD:
+        group = dist.new_group(backend="gloo", timeout=timedelta(days=30))
+        _patient = (dist.group.WORLD, group)
+    return _patient[1]
+
+
 def barrier() -> None:
-    """Wait for all processes."""
+    """Wait for all processes, however long one of them takes."""
     if initialised():
-        dist.barrier()
+        dist.barrier(patient())
+
+
+def leave() -> None:
+    """Close the connections to the other processes; those that wait for this one then end."""
+    global _patient
+    _patient = (None, None)  # a group that is still held keeps its connections
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 @torch.no_grad()

@@ -155,7 +155,8 @@ class Run:
     def resume(self, *, progress: bool = True) -> Run:
         """Continue an interrupted run where its checkpoint stands."""
         from tacit.training.fit import fit
-        from tacit.training.launch import join, none_waits
+        from tacit.training.launch import join
+        from tacit.training.together import none_waits
 
         if self.status.get("state") == "finished":
             raise TacitError(f"'{self.path}' is finished; there is nothing to resume.")

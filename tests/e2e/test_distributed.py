@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -96,19 +95,42 @@ def test_torchrun(whole: Path) -> None:
     assert len(rows) == len(set(rows)) > 1
 
 
+SIGNALLED = """
+import os, signal
+from tacit.cli import main
+from tacit.training.checkpoint import CheckpointCallback
+
+agree = CheckpointCallback.on_train_batch_end
+
+def with_signal(self, trainer, *args):
+    now = trainer.global_rank == 0 and trainer.global_step == 2
+    if now and os.environ["TO"] == "both":
+        os.killpg(0, signal.SIGINT)  # Ctrl-C reaches every process of a terminal
+    agree(self, trainer, *args)
+    if now and os.environ["TO"] == "one":
+        os.kill(os.getpid(), signal.SIGINT)
+
+CheckpointCallback.on_train_batch_end = with_signal
+if __name__ == "__main__":
+    main()
+"""
+
+
+def signalled(home: Path, run: Path, to: str) -> str:
+    """What two processes say that get the signal at their second step."""
+    (home / "signalled.py").write_text(SIGNALLED)
+    command = [sys.executable, "signalled.py", "pretrain", "byol", "digits", *SMALL, *FREE]
+    text = finish(start([*command, "--devices", "2", "-o", str(run)], home, TO=to), 130)
+    assert status(run)["state"] == "interrupted"
+    return text
+
+
 def test_interrupted_on_two_devices_then_resumed_then_evaluated(home: Path, whole: Path) -> None:
     run = home / "parts"
-    slow = ["--devices", "2", "--set", "checkpoint_every=0.01", "-o", str(run)]
-    process = start([*TACIT, "byol", "digits", *SMALL, *FREE, *slow], home)
-    checkpoint = run / "checkpoints" / "last.ckpt"
-    while not checkpoint.is_file() and process.poll() is None:
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)  # Ctrl-C reaches every process of a terminal
-    text = finish(process, 130)
+    text = signalled(home, run, "both")
     assert "nothing is lost" in text
     assert text.count("--resume") == 1
-    assert status(run)["state"] == "interrupted"
-    assert 0 < int(str(status(run)["step"])) < 6
+    assert status(run)["step"] == 2
     finish(start([*TACIT, "--resume", str(run), "--no-report"], home))
     assert status(run)["state"] == "finished"
     assert_equal(run, whole)
@@ -116,31 +138,10 @@ def test_interrupted_on_two_devices_then_resumed_then_evaluated(home: Path, whol
     assert "knn" in finish(start(evaluate, home))
 
 
-LATE = """
-import os, signal
-from tacit.cli import main
-from tacit.training.checkpoint import CheckpointCallback
-
-agree = CheckpointCallback.on_train_batch_end
-
-def then_signal(self, trainer, *args):
-    agree(self, trainer, *args)
-    if trainer.global_rank == 0 and trainer.global_step == 2:
-        os.kill(os.getpid(), signal.SIGINT)
-
-CheckpointCallback.on_train_batch_end = then_signal
-if __name__ == "__main__":
-    main()
-"""
-
-
 def test_a_signal_to_one_process_after_they_agreed_to_go_on_stops_both_a_step_later(
     home: Path,
 ) -> None:
-    (home / "late.py").write_text(LATE)
-    command = [sys.executable, "late.py", "pretrain", "byol", "digits", *SMALL, *FREE]
-    finish(start([*command, "--devices", "2", "-o", "late"], home), 130)
-    assert status(home / "late")["state"] == "interrupted"
+    signalled(home, home / "late", "one")
     assert status(home / "late")["step"] == 3
 
 

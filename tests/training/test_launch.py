@@ -21,19 +21,18 @@ from tacit.encoders.series.position_norm import PositionBatchNorm
 from tacit.errors import ConfigError, TacitError
 from tacit.recipe import Recipe
 from tacit.registry import METHODS
-from tacit.training import launch
+from tacit.training import launch, together
 from tacit.training.folder import RunFolder
 from tacit.training.launch import (
-    FIRST,
     FOLDER,
     agree,
     environment,
     join,
-    none_waits,
     rank,
     strategy,
     with_synchronised_norms,
 )
+from tacit.training.launcher import FIRST
 from tacit.training.sharding import blocks, check_shardable
 
 NAMES = ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_JOB_NAME", "TORCHELASTIC_RUN_ID")
@@ -99,8 +98,8 @@ def test_a_task_that_never_comes_is_not_waited_for(monkeypatch: pytest.MonkeyPat
 
 def test_processes_that_parted_do_not_begin_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(FIRST, "1")
-    monkeypatch.setattr(launch, "_parted", False)
-    with pytest.raises(OSError, match="boom"), none_waits(Recipe(devices=2)):
+    monkeypatch.setattr(together, "parted", False)
+    with pytest.raises(OSError, match="boom"), together.none_waits(Recipe(devices=2)):
         raise OSError("boom")
     with pytest.raises(TacitError, match="Start the script again"):
         join(Recipe(devices=2))

@@ -20,9 +20,9 @@ import torch
 from tacit import distributed
 from tacit.errors import TacitError
 from tacit.training.folder import write_atomic
-from tacit.training.launch import lost_process
 from tacit.training.module import TrainingModule
 from tacit.training.stream import RawBatch
+from tacit.training.together import lost_process
 from tacit.untrusted import read_json
 
 log = logging.getLogger("tacit")

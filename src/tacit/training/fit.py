@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
-import signal
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +17,7 @@ from torch import nn
 
 from tacit import distributed
 from tacit.data import Source
-from tacit.embedding import fast_weights, out_of_memory
+from tacit.embedding import fast_weights
 from tacit.encoders import save_encoder
 from tacit.encoders.chunked import ChunkedEncoder, plain
 from tacit.errors import MissingExtraError, TacitError
@@ -28,18 +26,15 @@ from tacit.modalities import modality
 from tacit.recipe import Recipe
 from tacit.seeds import seed_of
 from tacit.training.checkpoint import CheckpointCallback, find_checkpoint, load_checkpoint
+from tacit.training.explain import explain, interruption
 from tacit.training.folder import RunFolder, write_atomic
 from tacit.training.launch import (
-    OTHER_ENDED,
-    Agreement,
     environment,
-    leave_at_exit,
-    lost_process,
     rank,
     strategy,
     with_synchronised_norms,
 )
-from tacit.training.launcher import together
+from tacit.training.launcher import guarded
 from tacit.training.metrics import MetricsCallback
 from tacit.training.module import TrainingModule
 from tacit.training.monitor import MonitorCallback, Watch, evaluating
@@ -47,6 +42,7 @@ from tacit.training.progress import ProgressCallback
 from tacit.training.resolve import resolve, resolve_options, total_steps
 from tacit.training.sharding import check_shardable, make_whole
 from tacit.training.stream import BatchStream
+from tacit.training.together import Agreement, leave_at_exit
 
 log = logging.getLogger("tacit")
 
@@ -146,12 +142,12 @@ def fit(
         if first:
             folder.lock()
             folder.sweep()
-        with together(lambda reason: folder.set_status("failed", error=reason)):
+        with guarded(lambda reason: folder.set_status("failed", error=reason)):
             return _fit(recipe, folder, method, source, encoder, resume, progress, watch)
     except BaseException as error:
-        error = _interruption(error)
+        error = interruption(error)
         state = "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed"
-        explained = _explain(error, recipe, folder)
+        explained = explain(error, recipe, folder)
         if folder.locked:
             with contextlib.suppress(TacitError):  # a full disk takes no status either
                 reason = explained or error
@@ -270,6 +266,7 @@ def _fit(
         make_whole(method)
     pruned = monitor is not None and monitor.stopped
     state = "interrupted" if saver.signal is not None else "pruned" if pruned else "finished"
+    distributed.patient()  # the last step may take hours
     if first:
         if state == "finished":
             _finish(module, stream)
@@ -293,47 +290,19 @@ def _fit(
 
 
 def _finish(module: TrainingModule, stream: BatchStream) -> None:
-    """The method's last step, with as many batches a pass as the data has."""
+    """The method's last step, on one process, with as many batches a pass as the data has."""
+    size = stream.batch_size // stream.accumulate
+    whole = BatchStream(
+        stream.source, stream.positions, batch_size=size, accumulate=1, seed=stream.seed
+    )
 
     def batches() -> Iterator[Batch]:
         generator = torch.Generator(device=module.device)
-        for step in range(stream.steps_per_epoch):
+        for step in range(whole.steps_per_epoch):
             generator.manual_seed(seed_of(module.recipe.seed, 13, step))
-            index = stream.indices(step * stream.accumulate)
-            raw = stream.source.batch(index).to(module.device)
+            index = whole.indices(step)
+            raw = whole.source.batch(index).to(module.device)
             yield Batch(module.views(raw, generator), torch.from_numpy(index))
 
     with evaluating(module.method), torch.enable_grad():
         module.method.finish(batches)
-
-
-def _interruption(error: BaseException) -> BaseException:
-    """Ctrl-C where it is one: Lightning ignores the signal from then on and exits with code 1."""
-    if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        return error.__context__
-    return error
-
-
-def _explain(error: BaseException, recipe: Recipe, folder: RunFolder) -> TacitError | None:
-    """Memory and disk in words; None for anything else."""
-    text = str(error)
-    if out_of_memory(error):
-        return TacitError(
-            f"Out of memory with batches of {recipe.batch_size}. Lower --batch-size, or keep it "
-            "and raise --accumulate (micro-batches a step); a smaller --image-size or --encoder "
-            f"also helps. ({text.splitlines()[0] if text else type(error).__name__})"
-        )
-    if lost_process(error):
-        advice = (
-            f" What is saved is kept; continue with `tacit pretrain --resume {folder.path}`."
-            if folder.recipe_path.is_file()
-            else ""
-        )
-        return TacitError(f"{OTHER_ENDED}{advice}")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-        return TacitError(
-            f"Cannot write to '{folder.path}': {error.strerror}. What is saved is kept; free some "
-            f"disk space, then `tacit pretrain --resume {folder.path}`."
-        )
-    return None

@@ -6,16 +6,13 @@ started with `--devices N` and starts the others, with the same command, when it
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-import lightning as L
 import torch
 import torch.distributed as dist
 from lightning.fabric.plugins.environments import (
@@ -32,16 +29,14 @@ from tacit import distributed
 from tacit.errors import ConfigError, TacitError
 from tacit.methods.base import Method
 from tacit.recipe import Recipe
+from tacit.training import together
 from tacit.training.folder import RunFolder
-from tacit.training.launcher import DDP, FIRST, FullySharded, end_with_first
+from tacit.training.launcher import DDP, FullySharded, end_with_first
 
 log = logging.getLogger("tacit")
 
 FOLDER = "TACIT_RUN_FOLDER"  # how processes that the first one starts learn the folder of the run
 MEETING = timedelta(minutes=5)  # that tasks of SLURM wait for one another at the start
-OTHER_ENDED = "Another process of this run ended, and its own message says why."
-_parted = False  # whether a run failed whose processes the first one had started
-LOST = ("closed by peer", "reset by peer", "Broken pipe", "pair closure", "connectFullMesh")
 
 
 def environment(recipe: Recipe) -> ClusterEnvironment:
@@ -78,7 +73,7 @@ def join(recipe: Recipe) -> Recipe:
     started = environment(recipe)
     if isinstance(started, LightningEnvironment):
         _check_alone(recipe)
-        if _parted and recipe.devices > 1:
+        if together.parted and recipe.devices > 1:
             raise TacitError(
                 "A run of these processes failed, and they do not meet again. Start the script "
                 "again; with torchrun it can go on to its next run."
@@ -108,13 +103,14 @@ def join(recipe: Recipe) -> Recipe:
             # torchrun looks after its processes, SLURM need not: nobody waits long for a task.
             store = None if isinstance(started, TorchElasticEnvironment) else _meet(started)
             dist.init_process_group(backend(), store=store, rank=rank, world_size=world)
+            distributed.patient()
         except RuntimeError as error:
             raise TacitError(
                 f"The {world} processes of this run did not meet at {started.main_address}, port "
                 f"{started.main_port}: one of them ended, was not started, or cannot reach that "
                 f"machine; look at what each says. ({str(error).splitlines()[0]})"
             ) from error
-        leave_at_exit()
+        together.leave_at_exit()
         if rank:
             log.setLevel(logging.ERROR)
     return recipe
@@ -164,73 +160,6 @@ def backend() -> str:
     return "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
 
 
-def leave_at_exit() -> None:
-    """End the process group before the interpreter takes its threads down."""
-    atexit.unregister(leave)
-    atexit.register(leave)
-
-
-def leave() -> None:
-    """Close the connections to the other processes; those that wait for this one end."""
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()
-
-
-@contextmanager
-def none_waits(recipe: Recipe) -> Iterator[None]:
-    """Where this process fails, the others end too, also if it lives on to handle the error."""
-    global _parted
-    try:
-        yield
-    except BaseException:
-        if recipe.devices * recipe.nodes > 1:
-            leave()
-            _parted = FIRST in os.environ
-        raise
-
-
-def lost_process(error: BaseException) -> bool:
-    """Whether this is how the end of another process looks from here."""
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in LOST)
-
-
-class Agreement(L.Callback):
-    """The processes are about to do the same, or none of them begins.
-
-    Processes on several machines may see other files, or skip others, and then count other steps:
-    some would wait for steps that the others do not take.
-
-    Parameters
-    ----------
-    facts : what has to be equal, by name.
-    """
-
-    def __init__(self, facts: dict[str, object]) -> None:
-        self.facts = facts
-
-    def setup(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
-        """Compare with the other processes.
-
-        Raises
-        ------
-        ConfigError : (in every process) something is not equal.
-        """
-        everyone = distributed.gather_objects(self.facts)
-        for name, first in everyone[0].items():
-            for process, facts in enumerate(everyone):
-                if facts[name] != first:
-                    raise ConfigError(
-                        f"The processes of this run differ in {name}: {_short(first)} in process "
-                        f"0, {_short(facts[name])} in process {process}. All of them need the same "
-                        "data, recipe and run folder: are these on a disk that all machines see?"
-                    )
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) < 80 else f"{text[:77]}..."
-
-
 def rank() -> int:
     """Index of this process in the run, also before the processes that Lightning starts met."""
     if distributed.initialised():
@@ -270,10 +199,11 @@ def agree(recipe: Recipe, create: Callable[[], RunFolder]) -> RunFolder:
 def _from_first(path: str | None) -> str | None:
     box: list[Any] = [path]
     try:
+        distributed.barrier()  # another one may still decode its data
         dist.broadcast_object_list(box, src=0)
     except RuntimeError as error:
-        if lost_process(error):
-            raise TacitError(OTHER_ENDED) from error
+        if lost := together.lost_process(error):
+            raise TacitError(lost) from error
         raise
     found: str | None = box[0]
     return found

@@ -107,7 +107,7 @@ _guard = _Guard()
 
 
 @contextmanager
-def together(failed: Callable[[str], object]) -> Iterator[None]:
+def guarded(failed: Callable[[str], object]) -> Iterator[None]:
     """While the processes train. `failed` is told, in the first one, why it has to end."""
     _guard.failed = failed
     try:

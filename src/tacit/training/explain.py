@@ -1,0 +1,44 @@
+"""Why a run ended, in words that the user can act on."""
+
+from __future__ import annotations
+
+import errno
+import signal
+
+from tacit.embedding import out_of_memory
+from tacit.errors import TacitError
+from tacit.recipe import Recipe
+from tacit.training.folder import RunFolder
+from tacit.training.together import lost_process
+
+
+def interruption(error: BaseException) -> BaseException:
+    """Ctrl-C where it is one: Lightning ignores the signal from then on and exits with code 1."""
+    if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        return error.__context__
+    return error
+
+
+def explain(error: BaseException, recipe: Recipe, folder: RunFolder) -> TacitError | None:
+    """Memory and disk in words; None for anything else."""
+    text = str(error)
+    if out_of_memory(error):
+        return TacitError(
+            f"Out of memory with batches of {recipe.batch_size}. Lower --batch-size, or keep it "
+            "and raise --accumulate (micro-batches a step); a smaller --image-size or --encoder "
+            f"also helps. ({text.splitlines()[0] if text else type(error).__name__})"
+        )
+    if lost := lost_process(error):
+        advice = (
+            f" What is saved is kept; continue with `tacit pretrain --resume {folder.path}`."
+            if folder.recipe_path.is_file()
+            else ""
+        )
+        return TacitError(f"{lost}{advice}")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return TacitError(
+            f"Cannot write to '{folder.path}': {error.strerror}. What is saved is kept; free some "
+            f"disk space, then `tacit pretrain --resume {folder.path}`."
+        )
+    return None
