@@ -142,7 +142,7 @@ def fit(
         if first:
             folder.lock()
             folder.sweep()
-        with guarded(lambda reason: folder.set_status("failed", error=reason)):
+        with guarded(lambda state, reason: folder.set_status(state, error=reason)):
             return _fit(recipe, folder, method, source, encoder, resume, progress, watch)
     except BaseException as error:
         error = interruption(error)

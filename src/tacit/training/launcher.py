@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
@@ -25,8 +25,11 @@ from lightning.pytorch.strategies.launchers.subprocess_script import _Subprocess
 log = logging.getLogger("tacit")
 
 FIRST = "TACIT_FIRST_PROCESS"  # its id, for those that it starts
-GRACE = 20.0  # seconds that the first process has to notice that another one ended
+GRACE = 10.0  # seconds that the first process has to notice that another one ended
 LOOK = 0.5  # seconds between looks
+
+
+Ended: TypeAlias = Callable[[str, str], object]
 
 
 class Launcher(_SubprocessScriptLauncher):
@@ -67,7 +70,7 @@ class _Guard:
 
     def __init__(self) -> None:
         self.processes: list[subprocess.Popen[bytes]] = []
-        self.failed: Callable[[str], object] | None = None  # None while nobody trains
+        self.ended: Ended | None = None  # None while nobody trains
 
     def watch(self, processes: list[subprocess.Popen[bytes]]) -> None:
         self.processes = processes
@@ -80,7 +83,7 @@ class _Guard:
             ended = [
                 (i, p.returncode) for i, p in enumerate(self.processes, 1) if p.poll() is not None
             ]
-            if self.failed is None or not ended:
+            if self.ended is None or not ended:
                 since = None
             elif since is None:
                 since = time.monotonic()
@@ -93,27 +96,31 @@ class _Guard:
             f"Process {number} of this run {how} while the others needed it. Look at what it says; "
             "a script has to make the same calls in every process."
         )
-        log.error("error: %s", reason)
+        # Ctrl-C and SIGTERM reach this process too, but not its main thread: that one waits where
+        # neither a signal nor an exception reaches it.
+        stopped = code in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+        if not stopped:
+            log.error("error: %s", reason)
         for process in self.processes:
             process.kill()
         try:
-            if self.failed is not None:
-                self.failed(reason)
+            if self.ended is not None:
+                self.ended("interrupted" if stopped else "failed", reason)
         finally:
-            os._exit(2)  # the main thread waits where no exception reaches it
+            os._exit(code if stopped else 2)
 
 
 _guard = _Guard()
 
 
 @contextmanager
-def guarded(failed: Callable[[str], object]) -> Iterator[None]:
-    """While the processes train. `failed` is told, in the first one, why it has to end."""
-    _guard.failed = failed
+def guarded(ended: Ended) -> Iterator[None]:
+    """While the processes train. `ended` is told, in the first one, the state and the reason."""
+    _guard.ended = ended
     try:
         yield
     finally:
-        _guard.failed = None
+        _guard.ended = None
     _at_end_of_first(0)
 
 
