@@ -172,3 +172,30 @@ def test_weights_alone_say_that_they_are_not_enough(saved):
 def test_a_path_that_is_a_file(saved):
     with pytest.raises(TacitError, match="cannot make the folder"):
         save_encoder(trained("small"), saved / "encoder.json", spec=spec_of("small"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("name", 5),
+        ("modality", ["image"]),
+        ("options", [1]),
+        ("image_size", "big"),
+        ("image_size", -3),
+        ("image_size", 1e400),
+        ("in_channels", 10**12),
+        ("mean", []),
+        ("mean", ["a", "b", "c"]),
+        ("mean", [0.0, float("nan"), 0.0]),
+        ("std", None),
+        ("std", [0.1, 0.0, 0.1]),
+        ("rate", -1),
+    ],
+)
+def test_impossible_values_are_refused_and_named(tmp_path, name, value):
+    save_encoder(trained("small"), tmp_path, spec=spec_of("small"))
+    spec = json.loads((tmp_path / "encoder.json").read_text())
+    del spec["checksum"]  # who forges the one leaves out the other
+    (tmp_path / "encoder.json").write_text(json.dumps(spec | {name: value}))
+    with pytest.raises(TacitError, match=rf"encoder\.json' is damaged \({name} is"):
+        load_encoder(tmp_path)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tacit import __version__
 from tacit.encoders.base import Encoder
+from tacit.encoders.spec_values import check_values
 from tacit.errors import ConfigError, TacitError
 from tacit.untrusted import read_json
 
@@ -81,7 +82,7 @@ def load_encoder(
     """
     path = Path(path)
     if path.is_dir():
-        weights_path, spec = path / WEIGHTS, _read_json(path / SPEC)
+        weights_path, spec = path / WEIGHTS, read_spec(path / SPEC)
     else:
         weights_path, spec = path, None
     if not weights_path.is_file():
@@ -157,9 +158,7 @@ def _rebuild(spec: dict[str, Any], module: nn.Module | None) -> Encoder:
     from tacit.modalities import modality  # each modality builds its own networks
 
     options = spec.get("options") or {}
-    if not isinstance(options, dict):
-        raise TacitError(f"cannot build the saved encoder: its options are {options!r}")
-    if str(spec["name"]).startswith(("timm:", "hf:")):
+    if spec["name"].startswith(("timm:", "hf:")):
         options = {**options, "pretrained": False}  # the weights come from the file
     try:
         kind = modality(spec.get("modality", "image"))
@@ -170,7 +169,13 @@ def _rebuild(spec: dict[str, Any], module: nn.Module | None) -> Encoder:
         raise TacitError(f"cannot build the saved encoder '{spec['name']}': {why}{hint}") from error
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_spec(path: Path) -> dict[str, Any]:
+    """What `encoder.json` says.
+
+    Raises
+    ------
+    TacitError : it is missing or damaged.
+    """
     if not path.is_file():
         raise TacitError(f"'{path}' does not exist; give the folder of a run or of save_encoder")
     spec = read_json(path, "save the encoder again")
@@ -179,6 +184,7 @@ def _read_json(path: Path) -> dict[str, Any]:
             f"'{path}' is damaged or was edited: its checksum is not that of its content. Save the "
             "encoder again, or remove the line of the checksum if the change was meant"
         )
+    check_values(spec, path)
     return spec
 
 
@@ -204,6 +210,7 @@ def _read_metadata(path: Path) -> dict[str, Any]:
         raise TacitError(f"'{path}' is damaged ({error}); save the encoder again") from error
     if not isinstance(spec, dict):
         raise TacitError(f"'{path}' does not describe an encoder; save the encoder again")
+    check_values(spec, path)
     return spec
 
 

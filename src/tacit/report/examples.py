@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from tacit.data import open_source
+from tacit.encoders.store import read_spec
 from tacit.errors import TacitError
 from tacit.modalities import modality
 from tacit.report.images import to_uint8
 from tacit.report.pictures import pictures
-from tacit.untrusted import read_json
 
 if TYPE_CHECKING:
     from tacit.run import Run
@@ -59,4 +59,4 @@ def _spec(run: Run) -> dict[str, Any] | None:
     path = run.path / "encoder.json"
     if not path.exists():
         return None
-    return read_json(path, "save the encoder again")
+    return read_spec(path)
