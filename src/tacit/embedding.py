@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from tacit.data import Source
-from tacit.errors import TacitError
+from tacit.errors import TacitError, out_of_memory
 
 
 def device() -> torch.device:
@@ -23,13 +23,6 @@ def fast_weights(module: nn.Module) -> None:
     for weight in module.parameters():
         if weight.ndim == 4:
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether the memory of the GPU or of the machine was too small."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "not enough memory" in str(error)
-    )
 
 
 @torch.no_grad()

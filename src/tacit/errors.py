@@ -32,6 +32,20 @@ class CollapseError(TacitError):
     """The representation has collapsed so far that the computation has no meaning."""
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether the memory of the GPU or of the machine was too small.
+
+    >>> out_of_memory(MemoryError()), out_of_memory(RuntimeError("shapes do not fit"))
+    (True, False)
+    """
+    if isinstance(error, MemoryError):
+        return True
+    # torch is not imported here, and on the CPU has no class for it.
+    names = {kind.__name__ for kind in type(error).__mro__}
+    on_cpu = "DefaultCPUAllocator" in str(error)
+    return isinstance(error, RuntimeError) and ("OutOfMemoryError" in names or on_cpu)
+
+
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """`" Did you mean 'x'?"` for the closest option, or an empty string.
 

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from tacit.training.metrics import read_metrics
@@ -189,3 +190,16 @@ def test_help_teaches(tmp_path):
     text = tacit("methods", "dcl", cwd=tmp_path).stdout
     assert "temperature" in text
     assert "arxiv" in text.lower()
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_too_little_memory_is_a_message(library, command, tmp_path):
+    def before():
+        import tacit
+
+        whole = {"numpy": np, "torch": torch}[library]
+        tacit.load = lambda path: whole.empty(2**50)
+
+    done = command("report", tmp_path, before=before)
+    assert done.code == 2
+    assert "error: Out of memory: use" in done.text

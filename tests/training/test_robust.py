@@ -182,8 +182,11 @@ def test_too_many_bad_batches_stop_the_run(tmp_path, monkeypatch):
         )
 
 
-def test_no_memory_says_which_setting_to_lower(tmp_path, monkeypatch):
+@pytest.mark.parametrize("where", ["GPU", "CPU"])
+def test_no_memory_says_which_setting_to_lower(tmp_path, monkeypatch, where):
     def full(self, batch):
+        if where == "CPU":
+            torch.empty(2**50)  # what torch itself says
         raise torch.OutOfMemoryError("tried to allocate 80 GiB")
 
     monkeypatch.setattr(SimCLR, "training_loss", full)

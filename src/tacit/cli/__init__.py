@@ -13,7 +13,7 @@ from types import FrameType
 
 import typer
 
-from tacit.errors import TacitError
+from tacit.errors import TacitError, out_of_memory
 from tacit.untrusted import visible
 
 # Before torch is imported: its C++ warnings are about its own interface, which users do not see.
@@ -125,6 +125,13 @@ def main() -> None:
         if os.environ.get("TACIT_DEBUG"):
             raise
         text = visible(f"error: {error.strerror}: '{error.filename}'.")
+        typer.secho(text, fg=typer.colors.RED, err=True)
+        raise SystemExit(2) from None
+    except (MemoryError, RuntimeError) as error:
+        if os.environ.get("TACIT_DEBUG") or not out_of_memory(error):
+            raise
+        why = (str(error) or "MemoryError").splitlines()[0]
+        text = visible(f"error: Out of memory: use less data, smaller images or batches. ({why})")
         typer.secho(text, fg=typer.colors.RED, err=True)
         raise SystemExit(2) from None
     except KeyboardInterrupt:

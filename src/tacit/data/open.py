@@ -13,7 +13,7 @@ import torch
 from tacit.data.arrays import open_array
 from tacit.data.base import Source, Split
 from tacit.data.spec import SPECS, OpenOptions
-from tacit.errors import DataError, TacitError, did_you_mean
+from tacit.errors import DataError, TacitError, did_you_mean, out_of_memory
 
 SUFFIXES = {
     ".npz": "npz", ".csv": "csv", ".edf": "edf", ".bdf": "edf", ".txt": "txt", ".zip": "txt",
@@ -110,7 +110,7 @@ def _open_text(spec: str, options: OpenOptions) -> Source:
     try:
         source: Source = opened(argument if colon else None, options)
     except Exception as error:
-        if (reason := _out_of_memory(error)) is not None:
+        if (reason := _memory(error)) is not None:
             raise DataError(
                 f"Out of memory while opening '{spec}': it is damaged, or too large for the memory "
                 "that is free. Give a part of it or a smaller --image-size, or free some memory. "
@@ -125,11 +125,11 @@ def _open_text(spec: str, options: OpenOptions) -> Source:
     return source
 
 
-def _out_of_memory(error: Exception) -> str | None:
+def _memory(error: Exception) -> str | None:
     """What was said, where memory was too small, also inside a reader's own error."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, MemoryError) or "not enough memory" in str(cause):
+        if out_of_memory(cause):
             return str(error) or type(error).__name__
         cause = cause.__cause__
     return None

@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import signal
 
-from tacit.embedding import out_of_memory
-from tacit.errors import TacitError
+from tacit.errors import TacitError, out_of_memory
 from tacit.recipe import Recipe
 from tacit.training.folder import RunFolder
 from tacit.training.together import lost_process
