@@ -202,3 +202,43 @@ def test_a_storage_that_cannot_be_used(tmp_path, url):
     with pytest.raises(TacitError, match="storage") as caught:
         SharedStudy(make_plan(tmp_path, url))
     assert "secret" not in str(caught.value)
+
+
+DAMAGE = {
+    "plan": "UPDATE study_user_attributes SET value_json = '[1]'",
+    "not JSON": "UPDATE study_user_attributes SET value_json = '{bad'",
+    "parameter": "UPDATE trial_params SET param_name = 'other' WHERE param_name = 'lr'",
+    "choice": "UPDATE trial_params SET param_value = 1e9 WHERE param_name = 'batch_size'",
+    "distribution": 'UPDATE trial_params SET distribution_json = \'{"name": "Evil"}\'',
+    "state": "UPDATE trials SET state = 'EVIL'",
+    "folder": "INSERT INTO trial_system_attributes (trial_id, key, value_json) "
+    "VALUES (1, 'failed_trial', '\"../../x\"')",
+    "retries": "INSERT INTO trial_system_attributes (trial_id, key, value_json) "
+    "VALUES (1, 'retry_history', '3')",
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_a_study_that_no_sweep_wrote_is_refused(what, tmp_path):
+    from sqlalchemy import text
+
+    shared = SharedStudy(make_plan(tmp_path))
+    shared.claim()
+    with shared.storage.engine.begin() as connection:
+        connection.execute(text(DAMAGE[what]))
+    with pytest.raises(TacitError, match=r"study' in 'sqlite:.*study\.db' is damaged"):
+        SharedStudy(make_plan(tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"hello" * 1000, b"SQLite format 3\0" + bytes(9000)])
+def test_a_file_that_is_no_database_is_refused(content, tmp_path):
+    (tmp_path / "study.db").write_bytes(content)
+    with pytest.raises(TacitError, match=r"study\.db' cannot be used"):
+        SharedStudy(make_plan(tmp_path))
+
+
+def test_a_driver_that_is_not_there(tmp_path):
+    with pytest.raises(TacitError, match=r"driver of 'mysql://me:\*\*\*@host/db'") as caught:
+        SharedStudy(make_plan(tmp_path, "mysql://me:secret@host/db"))
+    assert "psycopg" not in str(caught.value)
+    assert "secret" not in str(caught.value)

@@ -12,7 +12,7 @@ from tacit.run import Run
 from tacit.sweeps.objective import trial_path
 from tacit.sweeps.plan import Objective
 from tacit.sweeps.space import Space
-from tacit.sweeps.study import CLAIMED, ERROR, REASON, SharedStudy
+from tacit.sweeps.study import CLAIMED, ERROR, REASON, SharedStudy, retries
 from tacit.training.folder import write_atomic
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _row(shared: SharedStudy, number: int, trial: FrozenTrial) -> TrialRow:
         status,
         accuracy,
         note or "",
-        len(trial.system_attrs.get("retry_history", ())),
+        retries(trial),
     )
 
 

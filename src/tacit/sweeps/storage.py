@@ -58,8 +58,10 @@ def without_password(url: str) -> str:
 
     >>> without_password("postgresql+psycopg://me:secret@host/db")
     'postgresql+psycopg://me:***@host/db'
+    >>> without_password("mysql://me:p@ss/word@host/db")
+    'mysql://me:***@host/db'
     """
-    return re.sub(r"(://[^/@]*?:)[^@]*@", r"\1***@", url)
+    return re.sub(r"(://[^/@]*?:).*@", r"\1***@", url)
 
 
 def _connection(url: str) -> dict[str, Any]:
@@ -100,8 +102,13 @@ def open_storage(url: str, heartbeat: int) -> RDBStorage:
                     RETRIES, inherit_intermediate_values=True
                 ),
             )
-    except (ImportError, ModuleNotFoundError) as error:
-        raise MissingExtraError("psycopg", "sweep", f"--storage {without_password(url)}") from error
+    except ImportError as error:
+        if url.startswith("postgresql+psycopg:"):
+            raise MissingExtraError("psycopg", "sweep", "PostgreSQL") from error
+        raise TacitError(
+            f"The driver of '{without_password(url)}' is not installed ({error}). Install it, or "
+            "use sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE."
+        ) from error
     except (SQLAlchemyError, OSError, RuntimeError, ValueError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise TacitError(

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from tacit.errors import ConfigError
+from tacit.errors import ConfigError, TacitError
 from tacit.seeds import seed_of
 from tacit.sweeps.plan import Plan
 from tacit.sweeps.space import grid
-from tacit.sweeps.storage import open_storage
+from tacit.sweeps.storage import open_storage, without_password
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -34,6 +34,11 @@ HOPELESS = 3  # failures without a success end a sweep
 def slot(trial: FrozenTrial) -> int:
     """Number of the trial, of the first one for a retry: a retry goes on in its run folder."""
     return int(trial.system_attrs.get("failed_trial", trial.number))
+
+
+def retries(trial: FrozenTrial) -> int:
+    """How often its workers were killed before."""
+    return len(trial.system_attrs.get("retry_history", ()))
 
 
 class SharedStudy:
@@ -62,7 +67,22 @@ class SharedStudy:
                 pruner=pruner,
                 load_if_exists=True,
             )
+            self._check()
+
+    def _check(self) -> None:
+        """Raise TacitError where the study is of another plan, or holds what no sweep wrote."""
+        try:
             self._same_plan()
+            for trial in self.study.get_trials(deepcopy=False):
+                slot(trial), retries(trial), self.plan.values(trial.params)
+        except TacitError:
+            raise
+        except Exception as error:  # of SQLAlchemy, JSON and Optuna, and of what is read from them
+            raise TacitError(
+                f"The study '{self.plan.study}' in '{without_password(self.plan.storage)}' is "
+                f"damaged ({type(error).__name__}: {error}). Restore it from a copy, or give "
+                f"another --study; the runs in '{self.plan.out}' do not need it."
+            ) from error
 
     def _same_plan(self) -> None:
         """Raise ConfigError where the study is of another plan; a new one is marked."""
