@@ -24,7 +24,7 @@ USEFUL_WIDTH = 128  # wide projectors are healthy with a small share of their wi
 HOPELESS = 0.06  # rank as a share of the useful width that is too low whatever came before
 SHRINKING = (0.25, 0.75, 0.8)  # share of the width; of the peak rank; of the peak spread
 FALLEN = (0.15, 0.4)  # share of the width; of the peak rank
-PLUNGED = 0.25  # of the peak rank, at any width
+PLUNGED = 0.25  # of the peak rank in training, at any width: untrained ones may have any rank
 FADING = (0.75, 0.8, 0.1)  # of the peak rank, spread and total variance, all three at any width
 RISING = 1.1  # above the lowest of the recent looks by this factor: on its way up
 RECENT = 5  # looks
@@ -92,6 +92,8 @@ class CollapseAlarm:
         memory.since_peak += 1
         if rank > memory.peak_rank:
             memory.peak_rank, memory.peak_step, memory.since_peak = rank, step, 0
+        if step > 0:
+            memory.trained_rank = max(memory.trained_rank, rank)
         memory.peak_spread = max(memory.peak_spread, spread)
         variance = criteria.get("total_variance")
         if variance is not None:
@@ -133,6 +135,7 @@ class CollapseAlarm:
 class _Memory:
     looks: int = 0
     peak_rank: float = 0.0
+    trained_rank: float = 0.0
     peak_step: int = 0
     since_peak: int = 0
     peak_spread: float = 0.0
@@ -172,7 +175,7 @@ def _judge(
         share < HOPELESS
         or (share < SHRINKING[0] and kept < SHRINKING[1] and kept_spread < SHRINKING[2])
         or (share < FALLEN[0] and kept < FALLEN[1])
-        or kept < PLUNGED
+        or rank < PLUNGED * memory.trained_rank
         or (kept < FADING[0] and kept_spread < FADING[1] and kept_variance < FADING[2])
     )
     if not collapsed:
@@ -203,8 +206,9 @@ def _message(memory: _Memory, rank: float, spread: float, width: int, lowest: bo
         f"dimensional collapse since step {memory.since}: the embeddings still differ, but along "
         f"few directions; {level}.{blind} What usually helps: a larger weight of the "
         "decorrelation, uniformity or variance term, a lower temperature or a larger batch "
-        "(contrastive), a predictor or a higher target momentum (BYOL, SimSiam), milder "
-        "augmentation or a lower learning rate."
+        "(contrastive), a predictor or a higher target momentum (BYOL, SimSiam), a higher mask "
+        "ratio or detached targets (masked prediction), milder augmentation or a lower learning "
+        "rate."
     )
 
 
