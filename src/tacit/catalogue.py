@@ -67,7 +67,7 @@ def describe(name: str) -> str:
         + (f", {recipe.views_options}" if recipe.views_options else ""),
         f"  {optimizer.name}, lr {optimizer.lr:g}"
         + (" x batch/256" if optimizer.scale_lr else "")
-        + f", weight decay {optimizer.weight_decay:g}, batch {recipe.batch_size or 'all'}",
+        + f", weight decay {optimizer.weight_decay:g}, batch {recipe.batch_size or 'by the data'}",
         f"  {schedule.name} schedule, warm-up {schedule.warmup:.0%} of the run",
     ]
     return "\n".join(lines)

@@ -388,7 +388,7 @@ def test_bad_nifti(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="atlas= is for"):
         open_source(f"{save(tmp_path / 'x.npz', series=noise())}#atlas={labels}")
     other = nifti(tmp_path / "moved.nii", atlas, affine=2 * np.eye(4))
-    with pytest.raises(DataError, match="resample one of them"):
+    with pytest.raises(DataError, match="lie elsewhere; resample one of them"):
         open_source(f"fmri:{image}#atlas={other}")
     flat = nifti(tmp_path / "flat.nii", brain[..., 0])
     with pytest.raises(DataError, match=r"not \(x, y, z, time\)"):

@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import tacit.evaluation as ev
+from tacit.cli import app
+from tacit.errors import DataError
 from tacit.evaluation import inputs, spectrum
 from tacit.evaluation.criteria import DIRECTIONS
 
@@ -119,3 +122,14 @@ def test_one_row() -> None:
     online = ev.online_criteria(torch.ones(1, 4))
     assert math.isnan(online["feature_std"])
     assert online["rankme"] == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["table.parquet", "arrays.npz", "empty.npy", "texts.npy"])
+def test_files_that_are_no_matrix_are_a_message(tmp_path: Path, name: str) -> None:
+    np.savez(tmp_path / "arrays.npz", x=np.eye(3))
+    np.save(tmp_path / "texts.npy", np.array([["a", "b"]]))
+    (tmp_path / "table.parquet").write_bytes(b"PAR1")
+    (tmp_path / "empty.npy").touch()
+    done = CliRunner().invoke(app, ["criteria", str(tmp_path / name)])
+    assert isinstance(done.exception, DataError)
+    assert "Write one with: tacit embed" in str(done.exception)

@@ -34,8 +34,13 @@ def criteria(
         raise DataError(f"There is no file '{embeddings}'.")
     try:
         array = np.load(embeddings, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
-        raise DataError(f"'{embeddings}' is not a .npy file of numbers: {error}") from None
+    except (ValueError, EOFError):
+        array = None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise DataError(
+            f"'{embeddings}' is not a .npy file of numbers. Write one with: "
+            "tacit embed RUN DATA -o FILE.npy"
+        )
     if array.ndim not in (2, 3):
         raise DataError(
             f"'{embeddings}' must be (samples, dim) or (samples, augmentations, dim), "

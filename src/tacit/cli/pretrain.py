@@ -44,12 +44,14 @@ def pretrain(
     data: str = typer.Argument(
         None,
         help="photos | digits | cifar10[:PATH] | images:DIR | parquet:FILE | npz:FILE | hf:NAME | "
-        "ucr:NAME | csv:FILE | edf:FILE | planetoid:NAME@DIR | graph:FILE | tu:NAME | fmri:PATH",
+        "ucr:NAME | csv:FILE | edf:PATH | txt:PATH | ppg-ieee:FILE | planetoid:NAME@DIR | "
+        "graph:FILE | tu:NAME | molecules:FILE | fmri:PATH",
     ),
     encoder: str = typer.Option(
         None,
         help="Images: small | resnet18/34/50 | vit_ti/s/b | timm:NAME | hf:NAME | monai:NAME; "
-        "series: resnet1d | tcn | transformer | mamba ...; graphs: gat | gcn | gin | sage.",
+        "series: resnet1d | tcn | transformer | mamba | multiscale ...; "
+        "graphs: gat | dotgat | gcn | gin | sage; fmri: gin.",
     ),
     epochs: float = typer.Option(None, help="Passes over the data."),
     steps: int = typer.Option(None, help="Optimiser steps."),
@@ -65,7 +67,9 @@ def pretrain(
     accumulate: int = typer.Option(None, help="Micro-batches per optimiser step."),
     image_size: int = typer.Option(None, help="Side in pixels that images are decoded to."),
     views: str = typer.Option(
-        None, help="Augmentation preset: simclr | byol | barlow | dino | moco | none | ..."
+        None,
+        help="Augmentation preset: simclr | byol | barlow | dino | moco | none ...; "
+        "series: jitter-scale | crop | warp | mask ...",
     ),
     n_views: int = typer.Option(None, help="Views per sample, for multi-view methods."),
     optimizer: str = typer.Option(None, help="sgd | lars | adam | adamw | muon"),
@@ -101,6 +105,8 @@ def pretrain(
       tacit pretrain images:./photos                   # tacit's own fast recipe on your images
       tacit pretrain dcl images:./photos --encoder resnet50 --epochs 100 --set temperature=0.2
       tacit pretrain byol cifar10:./cifar --max-time 10m
+      tacit pretrain graphmae planetoid:cora           # the nodes of a graph
+      tacit pretrain neuronet "edf:./nights#channels=Fpz-Cz"
       tacit pretrain --resume runs/byol-cifar-20260101-120000
 
     While it trains you see, without labels, whether it is learning (RankMe, collapse alarm).

@@ -45,8 +45,9 @@ def read_nifti(files: list[Path], atlas: Path) -> Recordings:
             raise DataError(f"{file}: shape {image.shape} is not (x, y, z, time).")
         if image.shape[:3] != labels.shape or not np.allclose(image.affine, affine, atol=1e-3):
             raise DataError(
-                f"{file}: its voxels {image.shape[:3]} are not those of the atlas {labels.shape}; "
-                "resample one of them to the other's grid (same shape and affine)."
+                f"{file}: its voxels {image.shape[:3]} are not those of the atlas {labels.shape}"
+                + (", they lie elsewhere" if image.shape[:3] == labels.shape else "")
+                + "; resample one of them to the other's grid (same shape and affine)."
             )
         voxels = _values(image, file).reshape(-1, image.shape[3])
         found.series.append(mean @ voxels[inside])
