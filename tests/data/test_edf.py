@@ -59,6 +59,17 @@ def test_hypnogram_beside_the_recording(tmp_path: Path) -> None:
     assert source.recordings.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
+def test_hypnograms_belong_to_the_recording_of_their_name(tmp_path: Path) -> None:
+    for number in ("1", "10", "2"):
+        night(tmp_path / f"subject{number}_PSG.edf", seconds=30)
+    for number, stage in (("1", "W"), ("10", "R"), ("3", "2")):
+        path = tmp_path / f"subject{number}-Hypnogram.edf"
+        write_edf(path, {}, RATE, notes=[(0, 30, f"Sleep stage {stage}")])
+    source = open_source(f"edf:{tmp_path}")
+    assert source.labels.tolist() == [4, 0, -1]  # 10, 1, 2
+    assert [Path(what).name for what, _ in source.skipped] == ["subject3-Hypnogram.edf"]
+
+
 def test_other_annotations_are_classes(tmp_path: Path) -> None:
     path = night(tmp_path / "a.edf", notes=[(0, 40, "rest"), (40, 55, "arm up")])
     source = open_source(f"edf:{path}#window=10s")
@@ -98,12 +109,15 @@ def test_channels(tmp_path: Path) -> None:
         open_source(f"edf:{tmp_path}")
 
 
-def test_damaged_files_are_skipped_and_named_or_an_error(tmp_path: Path) -> None:
+def test_damaged_files_are_skipped_and_named_or_an_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     night(tmp_path / "a.edf")
     (tmp_path / "b.edf").write_bytes(b"no recording")
     source = open_source(f"edf:{tmp_path}")
     assert len(source) == 3
     assert source.skipped[0][0].endswith("b.edf")
+    assert "1 of 2 could not be read" in caplog.text
     with pytest.raises(DataError, match="cannot be read as EDF"):
         open_source(f"edf:{tmp_path}", strict=True)
     with pytest.raises(DataError, match="no readable"):

@@ -46,12 +46,15 @@ def test_without_sub_folders_there_are_no_labels(folder: Path) -> None:
     assert len(open_source(f"txt:{folder / 'rest'}#window=2")) == 6
 
 
-def test_what_is_no_series_is_skipped_or_an_error(folder: Path, tmp_path: Path) -> None:
+def test_what_is_no_series_is_skipped_or_an_error(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (folder / "rest" / "notes.txt").write_text("read me\n1 2\n")
     (folder / "rest" / "empty.dat").write_text("\n")
     source = open_source(f"txt:{folder}")
     assert len(source) == 6
     assert {what for what, _ in source.skipped} == {"rest/notes.txt", "rest/empty.dat"}
+    assert "2 of 8 could not be read" in caplog.text
     with pytest.raises(DataError, match=r"2 of 8 files.*empty\.dat"):
         open_source(f"txt:{folder}", strict=True)
     (tmp_path / "only").mkdir()

@@ -13,7 +13,7 @@ import numpy as np
 from tacit.data.series import SeriesSource
 from tacit.data.series_assemble import Recording, assemble, resampled
 from tacit.data.series_options import SeriesOptions, split_spec
-from tacit.data.spec import OpenOptions
+from tacit.data.spec import OpenOptions, report_skipped
 from tacit.errors import DataError, MissingExtraError, did_you_mean
 
 EPOCH = "30s"
@@ -23,6 +23,7 @@ STAGES = ("W", "N1", "N2", "N3", "REM")
 _STAGE = {"w": 0, "0": 0, "1": 1, "n1": 1, "2": 2, "n2": 2, "3": 3, "n3": 3, "4": 3, "n4": 3}
 _STAGE |= {"r": 4, "rem": 4, "5": 4}
 _SLEEP = re.compile(r"^sleep stage (\S+)$", re.IGNORECASE)
+_KIND = re.compile(r"[-_. ]*(hypnogram|psg)")
 _SLEEP_EDF = re.compile(r"^(SC4|ST7)(\d\d)\d")  # study, subject, night
 
 
@@ -30,10 +31,12 @@ def open_edf(argument: str | None, options: OpenOptions) -> SeriesSource:
     """Open ``edf:FILE`` or ``edf:DIR[#option=value,...]``; options as in `SeriesOptions`.
 
     Every recording is cut into epochs of 30 s (``window=``). Labels are of the annotations: of the
-    file itself, or of a second file with "hypnogram" in its name whose name begins with the same
-    six characters. "Sleep stage W, 1, 2, 3, 4, R" become W, N1, N2, N3 (3 and 4), REM; where there
-    is no sleep stage, every description is a class. An epoch has the label of most of its samples,
-    -1 where that is none (movement, unknown). All recordings need the same channels and rate:
+    file itself, or of a second file beside it with "hypnogram" in its name: in Sleep-EDF
+    (SC4001E0-PSG.edf and SC4001EC-Hypnogram.edf) the one with the same six characters, else the
+    one that is called the same but for "hypnogram" and "PSG" (n1.edf, n1-hypnogram.edf).
+    "Sleep stage W, 1, 2, 3, 4, R" become W, N1, N2, N3 (3 and 4), REM; where there is no sleep
+    stage, every description is a class. An epoch has the label of most of its samples, -1 where
+    that is none (movement, unknown). All recordings need the same channels and rate:
 
     - ``channels=Fpz-Cz+Pz-Oz``: the channels to read, by their names or parts of them.
     - ``unit=uV`` (default), mV or V: MNE gives volts, in which networks see nothing.
@@ -86,6 +89,11 @@ def open_edf(argument: str | None, options: OpenOptions) -> SeriesSource:
         channel_names=found[0].channels,
         labelled=class_names is not None,
     )
+    nights = {_night(one.path) for one in found}
+    for lost in sorted(filter(_is_hypnogram, path.rglob("*.edf"))) if path.is_dir() else ():
+        if _night(lost) not in nights:
+            skipped.append((str(lost), "a hypnogram without a recording of that name"))
+    report_skipped(source.name, skipped, len(found) + len(skipped), options.strict)
     source.skipped += skipped
     return source.split(options.split)
 
@@ -109,7 +117,17 @@ def _files(path: Path) -> list[Path]:
         raise DataError(f"{path} does not exist.")
     kinds = (".edf", ".bdf")
     files = sorted(p for p in path.rglob("*") if p.suffix.lower() in kinds and p.is_file())
-    return [p for p in files if "hypnogram" not in p.name.lower()]
+    return [p for p in files if not _is_hypnogram(p)]
+
+
+def _is_hypnogram(path: Path) -> bool:
+    return "hypnogram" in path.name.lower()
+
+
+def _night(path: Path) -> str:
+    """What the files of one night have in common in their names."""
+    match = _SLEEP_EDF.match(path.name)
+    return match.group(0) if match else _KIND.sub("", path.stem.lower())
 
 
 def _load(mne: Any, path: Path, chosen: str | None, factor: float) -> Found:
@@ -120,12 +138,13 @@ def _load(mne: Any, path: Path, chosen: str | None, factor: float) -> Found:
         if not raw.ch_names:
             raise ValueError("annotations and no signal: give the folder that has the recording")
         names = _channels(raw.ch_names, chosen, path)
-        values = raw.get_data(picks=names) * factor
+        # files hold 16 or 24 bits; a whole study in float64 takes twice the memory
+        values = (raw.get_data(picks=names) * factor).astype(np.float32)
         notes = _notes(raw.annotations)
         beside = [
             p
             for p in sorted(path.parent.iterdir())
-            if "hypnogram" in p.name.lower() and p.name[:6] == path.name[:6] and p != path
+            if _is_hypnogram(p) and _night(p) == _night(path) and p != path
         ]
         for hypnogram in beside:
             notes += _notes(mne.read_annotations(hypnogram))

@@ -11,7 +11,7 @@ import numpy as np
 from tacit.data.series import SeriesSource
 from tacit.data.series_assemble import Recording, assemble
 from tacit.data.series_options import split_spec
-from tacit.data.spec import OpenOptions
+from tacit.data.spec import OpenOptions, report_skipped
 from tacit.errors import DataError
 from tacit.untrusted import refuse_bomb
 
@@ -58,6 +58,7 @@ def open_text(argument: str | None, options: OpenOptions) -> SeriesSource:
             f"'{skipped[0][0]}': {skipped[0][1]}."
         )
     source = assemble(name, recordings, chosen, class_names=classes, labelled=labelled)
+    report_skipped(name, skipped, len(texts), options.strict)
     source.skipped += skipped
     return source.split(options.split)
 
