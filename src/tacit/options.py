@@ -123,7 +123,10 @@ def build_recipe(
         value out of range.
     """
     kind = modality(kind_of_data)
-    cls = METHODS.get(method or kind.default_method)
+    recipe = kind.default_recipe(data) if method is None else None
+    if method is None:
+        method = kind.default_method if recipe is None else recipe.method
+    cls = METHODS.get(method)
     name = METHODS.name_of(cls)
     if kind.name not in cls.modalities:
         fitting = [m for m in METHODS.names() if kind.name in METHODS.get(m).modalities]
@@ -131,7 +134,6 @@ def build_recipe(
             f"{name} trains on {' or '.join(cls.modalities)} data, but '{data}' is {kind.name} "
             f"data. Methods for it: {', '.join(fitting)}."
         )
-    recipe = kind.default_recipe(data) if method is None else None
     if recipe is None:
         recipe = kind.method_recipe(cls, data)
     limits = ("epochs", "steps", "max_time")

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from tacit.claims._planetoid import probe_percent, train_whole, whole
+from tacit.claims._planetoid import open_planetoid, probe_percent, train_whole, whole
 from tacit.claims.graphmae import GraphMAEClaim
 from tacit.claims.graphmae_ablation import SETTINGS, GraphMAEAblation
 from tacit.claims.graphmae_graphs import GraphMAEGraphs, ego_graphs
 from tacit.data.graph import GraphSource
 from tacit.encoders.gnn import GNNEncoder
+from tacit.errors import DataError
 from tacit.methods.generative.graphmae import GraphMAE
 from tacit.registry import CLAIMS
 
@@ -97,3 +98,8 @@ def test_what_the_ablation_and_the_graphs_need() -> None:
 def test_names() -> None:
     for name in ("graphmae", "graphmae-ablation", "graphmae-graphs"):
         assert CLAIMS.get(name).paper.year == 2022
+
+
+def test_a_folder_is_not_taken_for_a_set() -> None:
+    with pytest.raises(DataError, match="write planetoid:cora@/some/folder"):
+        open_planetoid("cora", "/some/folder")

@@ -237,6 +237,13 @@ def test_options_that_leave_nothing_to_learn_are_refused(bad: dict[str, float]) 
         GraphMAE.Config(**bad)  # type: ignore[arg-type]
 
 
+def test_encoders_of_the_other_kind_are_refused() -> None:
+    with pytest.raises(ConfigError, match="an encoder of class GNNEncoder"):
+        GraphMAE(MoleculeEncoder())  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="needs --encoder molecule"):
+        GraphMAEMolecules(GNNEncoder("gin", 3, 4, 1))  # type: ignore[arg-type]
+
+
 def test_positional_decoder_and_width() -> None:
     encoder = GNNEncoder("gat", 4, 8, heads=2)
     assert GraphMAE(encoder, "mlp", in_dim=4, mask_rate=0.3).config.decoder_kind == "mlp"

@@ -83,6 +83,12 @@ def test_categories_need_an_encoder_that_reads_them() -> None:
     assert GRAPH.complete(Recipe(modality="graph", encoder="molecule"), source)
 
 
+def test_an_encoder_of_molecules_needs_bonds() -> None:
+    for source in (nodes(), graphs()):
+        with pytest.raises(DataError, match="has no atoms and bonds"):
+            GRAPH.complete(Recipe(modality="graph", encoder="molecule"), source)
+
+
 def test_other_widths_are_refused() -> None:
     with pytest.raises(DataError, match=r"50 features a node.*run was trained on 3"):
         GRAPH.check(nodes(), GRAPH.input_spec(RECIPE, graphs()), "run")

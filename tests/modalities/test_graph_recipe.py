@@ -23,3 +23,15 @@ def test_the_users_words_are_laid_over_it():
     recipe = build_recipe("graphmae", "planetoid:citeseer", {"epochs": 5, "alpha": 2.0}, "graph")
     assert recipe.epochs == 5
     assert recipe.options["alpha"] == 2.0
+
+
+def test_molecules_have_their_form_of_graphmae() -> None:
+    for method in (None, "graphmae-molecules"):
+        recipe = build_recipe(method, "molecules:drugs.csv", {"steps": 3}, "graph")
+        assert (recipe.method, recipe.encoder, recipe.steps) == (
+            "graphmae-molecules",
+            "molecule",
+            3,
+        )
+    plain = build_recipe("graphmae", "molecules:drugs.csv", {}, "graph")
+    assert (plain.method, plain.encoder) == ("graphmae", "gat")

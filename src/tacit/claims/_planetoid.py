@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tacit.data.graph import GraphBatch, GraphSource
 from tacit.data.open import open_source
+from tacit.errors import DataError
 from tacit.evaluation.graph_probes import linear_probe
 from tacit.methods.base import Batch, Method
 from tacit.recipe import Recipe
@@ -22,6 +23,8 @@ FULL = "planetoid:cora"  # `@DIR` names the folder of the original files
 
 def open_planetoid(name: str, data: str | None) -> GraphSource:
     """A Planetoid set from where `data` ("planetoid:cora@DIR") has its files."""
+    if not (data or FULL).startswith("planetoid:"):
+        raise DataError(f"'{data}' is not a Planetoid set; for a folder write {FULL}@{data}")
     _, at, folder = (data or FULL).partition("@")
     source: Any = open_source(f"planetoid:{name}{at}{folder}")
     return source

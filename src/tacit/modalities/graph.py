@@ -58,7 +58,9 @@ class Graph(Modality):
     def method_recipe(self, method: Any, data: str) -> Recipe:
         """GraphMAE's published configuration of this data set, where there is one."""
         published = self.default_recipe(data) if method is GraphMAE else None
-        return published or super().method_recipe(method, data)
+        if published is not None and published.method == "graphmae":
+            return published
+        return super().method_recipe(method, data)
 
     def complete(self, recipe: Recipe, source: Source) -> dict[str, Any]:
         size = recipe.batch_size
@@ -72,6 +74,11 @@ class Graph(Modality):
                 f"the features of '{source.name}' are categories (atom types), which the encoder "
                 f"'{encoder}' cannot read: use the method graphmae-molecules, or the encoder "
                 "molecule."
+            )
+        if encoder == "molecule" and getattr(source, "edge_attr", None) is None:
+            raise DataError(
+                f"'{source.name}' has no atoms and bonds, which the encoder molecule reads: use "
+                "molecules:FILE.csv, or another method and encoder."
             )
         return {"encoder": encoder, "batch_size": size}
 

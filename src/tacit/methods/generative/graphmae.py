@@ -13,6 +13,7 @@ from tacit.data.graph_batch import GraphBatch
 from tacit.distributed import as_global_mean
 from tacit.encoders.gnn import Adjacency, GATConv, GNNEncoder, SparseRows, build_conv
 from tacit.encoders.gnn.sparse import Features, as_features
+from tacit.errors import ConfigError
 from tacit.losses import linear_scaled_cosine_error, scaled_cosine_error
 from tacit.methods.base import Batch, Losses, Method, Paper
 from tacit.methods.generative._graphmae_presets import PRESETS, preset
@@ -79,6 +80,11 @@ class GraphMAE(Method):
     ) -> None:
         if isinstance(config, str):  # GraphMAE(encoder, "gat", ...)
             options, config = {"decoder_kind": config, **options}, None
+        if not isinstance(encoder, GNNEncoder):
+            raise ConfigError(
+                f"graphmae needs an encoder of class GNNEncoder (gat, gcn, gin ...), not "
+                f"{type(encoder).__name__}"
+            )
         config = self.Config(**options) if config is None else config
         super().__init__(encoder, config)
         if in_dim is not None and in_dim != encoder.in_dim:

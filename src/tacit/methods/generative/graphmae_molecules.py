@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tacit.data.graph_batch import GraphBatch
 from tacit.distributed import as_global_mean
 from tacit.encoders.gnn.molecule import ATOM_TYPES, MASK_ATOM, BondGINConv, MoleculeEncoder
+from tacit.errors import ConfigError
 from tacit.losses import scaled_cosine_error
 from tacit.methods.base import Batch, Losses, Method, Paper
 from tacit.recipe import OptimizerConfig, Recipe, ScheduleConfig
@@ -51,7 +52,7 @@ class GraphMAEMolecules(Method):
     def __init__(self, encoder: MoleculeEncoder, config: Any = None) -> None:
         super().__init__(encoder, config or self.Config())
         if not isinstance(encoder, MoleculeEncoder):
-            raise TypeError(
+            raise ConfigError(
                 f"graphmae-molecules needs --encoder molecule, not {type(encoder).__name__}"
             )
         self.act = nn.PReLU()
