@@ -90,24 +90,25 @@ class _Guard:
             elif time.monotonic() - since > GRACE:
                 self._end(*ended[0])
 
-    def _end(self, number: int, code: int) -> None:
+    def _end(self, process: int, code: int) -> None:
         how = f"was killed (signal {-code})" if code < 0 else f"ended with exit code {code}"
         reason = (
-            f"Process {number} of this run {how} while the others needed it. Look at what it says; "
-            "a script has to make the same calls in every process."
+            f"Process {process} of this run {how} while the others needed it. Look at what it "
+            "says; a script has to make the same calls in every process."
         )
         # Ctrl-C and SIGTERM reach this process too, but not its main thread: that one waits where
         # neither a signal nor an exception reaches it.
-        stopped = code in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+        number = -code if code < 0 else code - 128
+        stopped = number in (signal.SIGINT, signal.SIGTERM)
         if not stopped:
             log.error("error: %s", reason)
-        for process in self.processes:
-            process.kill()
+        for other in self.processes:
+            other.kill()
         try:
             if self.ended is not None:
                 self.ended("interrupted" if stopped else "failed", reason)
         finally:
-            os._exit(code if stopped else 2)
+            os._exit(128 + number if stopped else 2)
 
 
 _guard = _Guard()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import lightning as L
+import torch.distributed as dist
 
 from tacit import distributed
 from tacit.errors import ConfigError
@@ -45,7 +46,7 @@ def lost_process(error: BaseException) -> str | None:
     if not isinstance(error, RuntimeError):
         return None
     text = str(error)
-    if any(words in text for words in LOST):
+    if isinstance(error, dist.DistNetworkError) or any(words in text for words in LOST):
         return "Another process of this run ended, and its own message says why."
     if "Timed out waiting" in text:
         return "Another process of this run does not answer: look at what it does and says."
