@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -222,9 +223,11 @@ def test_a_run_killed_in_its_last_save_is_finished_by_resuming(tmp_path):
     for name in ("checkpoints/.last.ckpt.tmp", ".status.json.x1", ".encoder.77.safetensors"):
         (folder / name).write_bytes(b"half")
     (folder / ".gitignore").write_text("mine")
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     again = tacit.load(folder).resume(progress=False)
     assert again.status["state"] == "finished"
     assert again.status["health"] == health
+    assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert again.status["rankme"] == pytest.approx(whole.metrics["rankme"][-1], rel=1e-6)
     hidden = {file.name for file in folder.rglob(".*") if file.is_file()}
     assert hidden == {".lock", ".gitignore"}

@@ -190,3 +190,6 @@ class CheckpointCallback(L.Callback):
 
     def on_exception(self, trainer: L.Trainer, module: L.LightningModule, error: Any) -> None:
         self._restore()
+
+    def teardown(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
+        self._restore()  # where no step was left, training neither began nor ended
