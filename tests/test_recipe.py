@@ -128,3 +128,17 @@ def test_words_in_the_right_place(tmp_path):
     with pytest.raises(ConfigError, match=r"is data, not a method: write csv:.*a.CSV"):
         split_words(str(tmp_path / "a.CSV"), None)
     assert split_words("Planetoid:cora", None) == (None, "Planetoid:cora")
+
+
+@pytest.mark.parametrize(
+    ("method", "data", "kind", "name", "value"),
+    [
+        ("simclr", "ucr:GunPoint", "series", "image_size", 32),
+        ("graphmae", "planetoid:cora", "graph", "views", "simclr"),
+        ("graphmae", "planetoid:cora", "graph", "views.area", [0.2, 1]),
+        ("st-mae", "fmri:x.npz", "fmri", "views", "none"),
+    ],
+)
+def test_options_of_other_data_are_refused(method, data, kind, name, value):
+    with pytest.raises(ConfigError, match=f"'{name}' means nothing for {kind} data"):
+        build_recipe(method, data, {name: value}, kind)

@@ -141,6 +141,8 @@ def build_recipe(
         recipe = recipe.changed(dict.fromkeys(limits))
     recipe = recipe.changed({"method": name, "data": data, "modality": kind.name})
     for name, value in values.items():
+        if value is not None and name.partition(".")[0] in kind.unused:
+            raise ConfigError(f"'{name}' means nothing for {kind.name} data; leave it out.")
         if value is not None and name != "effective_batch":
             recipe = recipe.changed(place(name, value, list(cls.Config.model_fields)))
     effective = values.get("effective_batch")

@@ -39,6 +39,7 @@ class Modality(ABC):
 
     name: ClassVar[str]
     default_method: ClassVar[str]  # where the user names none
+    unused: ClassVar[tuple[str, ...]] = ()  # recipe fields that mean nothing here
 
     def default_recipe(self, data: str) -> Recipe | None:
         """The recipe where the user names no method; None: the default method's own."""

@@ -41,6 +41,7 @@ class FMRI(Modality):
 
     name: ClassVar[str] = "fmri"
     default_method: ClassVar[str] = "st-mae"
+    unused: ClassVar[tuple[str, ...]] = ("image_size", "views")
 
     def complete(self, recipe: Recipe, source: Source) -> dict[str, Any]:
         """Encoder, recordings a step, and steps for 50 passes over the windows of all recordings.

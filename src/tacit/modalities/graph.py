@@ -44,6 +44,7 @@ class Graph(Modality):
 
     name: ClassVar[str] = "graph"
     default_method: ClassVar[str] = "graphmae"
+    unused: ClassVar[tuple[str, ...]] = ("image_size", "views", "n_views")
 
     def default_recipe(self, data: str) -> Recipe | None:
         """GraphMAE's own configuration of a published data set; its other form for molecules."""

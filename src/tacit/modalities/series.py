@@ -28,6 +28,7 @@ class Series(Modality):
 
     name: ClassVar[str] = "series"
     default_method: ClassVar[str] = "frame-projections"
+    unused: ClassVar[tuple[str, ...]] = ("image_size",)
 
     def adapt(self, recipe: Recipe) -> Recipe:
         """Views of series, AdamW, and as many series a step as there are, up to 256.
