@@ -66,6 +66,19 @@ def test_a_field_of_the_wrong_kind_is_named(values, field) -> None:
         Recipe.parse({**values, field: object()})
 
 
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf", str(2**63), str(-(2**70)), "1e999"])
+@pytest.mark.parametrize(
+    "field", ["seed", "epochs", "clip_norm", "checkpoint_every", "optimizer.lr", "schedule.warmup"]
+)
+def test_an_impossible_number_is_named(field, value) -> None:
+    outer, _, inner = field.partition(".")
+    if value == str(2**63) and field in ("epochs", "clip_norm", "checkpoint_every", "optimizer.lr"):
+        value = ".inf"  # as a float it is large, not impossible
+    text = f"{outer}: {{{inner}: {value}}}" if inner else f"{outer}: {value}"
+    with pytest.raises(ConfigError, match=field):
+        Recipe.from_yaml(text)
+
+
 @given(RECIPES, st.text("abcdefghij_", min_size=1, max_size=12))
 def test_an_unknown_field_is_named(values, name) -> None:
     if name in Recipe.model_fields:

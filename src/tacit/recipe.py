@@ -41,7 +41,7 @@ Seconds = Annotated[float, BeforeValidator(parse_time), Field(gt=0)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False)
 
 
 class OptimizerConfig(_Strict):
@@ -112,7 +112,7 @@ class Recipe(_Strict):
     schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
     clip_norm: float | None = Field(None, gt=0)
     precision: Literal["auto", "32", "bf16"] = "auto"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     monitor: MonitorConfig = Field(default_factory=MonitorConfig)
     checkpoint_every: Seconds = Field(120.0, description="seconds between checkpoints")
     strict: bool = Field(False, description="a corrupt sample is an error instead of skipped")

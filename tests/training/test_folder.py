@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tacit.errors import TacitError
 from tacit.training.folder import RunFolder
 
 COMMIT = "0123456789abcdef" * 2 + "01234567"
@@ -30,3 +31,13 @@ def test_the_commit_is_a_commit_and_nothing_else(head, commit, tmp_path, monkeyp
     monkeypatch.chdir(inner)
     RunFolder(inner).write_environment(0)
     assert json.loads((inner / "environment.json").read_text())["commit"] == commit
+
+
+@pytest.mark.parametrize("skipped", [3, [1, 2], [["a"]], [["a", 1]], {"a": "b"}, ["ab"]])
+def test_what_was_skipped_is_names_and_reasons(skipped, tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.set_status("finished", skipped=[["a.png", "empty file"]])
+    assert folder.status()["skipped"] == [["a.png", "empty file"]]
+    folder.set_status("finished", skipped=skipped)
+    with pytest.raises(TacitError, match=r"damaged .skipped = "):
+        folder.status()

@@ -183,6 +183,12 @@ def test_too_many_bad_batches_stop_the_run(tmp_path, monkeypatch):
         )
 
 
+def test_a_run_that_diverges_in_its_last_step_says_so(tmp_path):
+    with pytest.raises(TacitError, match=r"after step [12]: the run diverged.*a lower --lr"):
+        train(tmp_path / "run", steps=2, optimizer="sgd", lr=1e38, monitor_every=1)
+    assert tacit.load(tmp_path / "run").status["state"] == "failed"
+
+
 @pytest.mark.parametrize("where", ["GPU", "CPU"])
 def test_no_memory_says_which_setting_to_lower(tmp_path, monkeypatch, where):
     def full(self, batch):

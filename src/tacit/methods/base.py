@@ -77,7 +77,7 @@ class Method(nn.Module):
     class Config(BaseModel):
         """Options of the method; each field has the paper's default."""
 
-        model_config = ConfigDict(extra="forbid")
+        model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     def __init__(self, encoder: Encoder, config: Any) -> None:
         super().__init__()

@@ -28,7 +28,7 @@ TEMPORARY = (  # half-written files of `write_atomic`, the checkpoints, the enco
 STATUS: dict[str, tuple[type, ...]] = {  # what a status may hold under these names
     **dict.fromkeys(("step", "seconds", "rankme", "monitor_seconds", "updated"), (int, float)),
     **dict.fromkeys(("state", "health", "health_message", "error", "recipe"), (str,)),
-    "skipped": (list,),
+    "skipped": (list,),  # of pairs of texts
 }
 PACKAGES = ("tacit", "torch", "lightning", "numpy", "scikit-learn", "pydantic")
 
@@ -158,9 +158,11 @@ class RunFolder:
         advice = "delete it: only what it says is lost, not the run."
         status = read_json(self.status_path, advice)
         for name, kinds in STATUS.items():
-            if not isinstance(status.get(name), (*kinds, type(None))):
+            value = status.get(name)
+            pairs = name != "skipped" or value is None or _are_pairs(value)
+            if not (pairs and isinstance(value, (*kinds, type(None)))):
                 raise TacitError(
-                    f"'{self.status_path}' is damaged ({name} = {status[name]!r}); {advice}"
+                    f"'{self.status_path}' is damaged ({name} = {value!r:.80}); {advice}"
                 )
         if status.get("state") == "running" and self._lock is None and not self.is_locked():
             status["state"] = "killed"
@@ -261,6 +263,14 @@ class RunFolder:
             "commit": _commit(),
         }
         write_atomic(self.path / "environment.json", json.dumps(environment, indent=2) + "\n")
+
+
+def _are_pairs(value: Any) -> bool:
+    """Whether it is a list of (what, why)."""
+    return isinstance(value, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair)
+        for pair in value
+    )
 
 
 def _processor() -> str:

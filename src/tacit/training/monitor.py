@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tacit import distributed
-from tacit.errors import CollapseError
+from tacit.errors import CollapseError, TacitError
 from tacit.evaluation.criteria import criteria, online_criteria
 from tacit.evaluation.health import CollapseAlarm, Health
 from tacit.training.metrics import MetricsCallback
@@ -117,6 +117,12 @@ class MonitorCallback(L.Callback):
         self._seen = trainer.global_step
         with trainer.precision_plugin.forward_context():  # as a training step: no slower
             embeddings = self.embed(module)
+        if not torch.isfinite(embeddings).all():
+            raise TacitError(
+                f"The embeddings are NaN or infinite after step {trainer.global_step}: the run "
+                "diverged. What usually helps: a lower --lr, longer warm-up "
+                "(--set schedule.warmup=0.1), --set clip_norm=1, or --precision 32."
+            )
         self.values = online_criteria(embeddings) | _further(embeddings, self.also)
         was = self.health.state if self.health else "healthy"
         self.health = self.alarm.update(trainer.global_step, self.values)
