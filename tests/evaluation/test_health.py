@@ -156,6 +156,12 @@ def test_rings_where_rank_spread_and_variance_fall_together(part: str) -> None:
     assert _last(width, *fading).collapsed == (part == "all")
 
 
+def test_silent_where_training_falls_from_an_untrained_network() -> None:
+    assert (
+        _last(512, [288.0] + [70.0] * 8, [0.9] + [0.5] * 8, [100.0] + [5.0] * 8).state == "healthy"
+    )
+
+
 def test_silent_with_the_variance_term() -> None:
     assert _last(*WITH_VARIANCE_TERM).state == "healthy"
 

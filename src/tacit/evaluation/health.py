@@ -25,7 +25,7 @@ HOPELESS = 0.06  # rank as a share of the useful width that is too low whatever 
 SHRINKING = (0.25, 0.75, 0.8)  # share of the width; of the peak rank; of the peak spread
 FALLEN = (0.15, 0.4)  # share of the width; of the peak rank
 PLUNGED = 0.25  # of the peak rank in training, at any width: untrained ones may have any rank
-FADING = (0.75, 0.8, 0.1)  # of the peak rank, spread and total variance, all three at any width
+FADING = (0.75, 0.8, 0.1)  # of the rank, spread and total variance that training had, all three
 RISING = 1.1  # above the lowest of the recent looks by this factor: on its way up
 RECENT = 5  # looks
 
@@ -94,14 +94,24 @@ class CollapseAlarm:
             memory.peak_rank, memory.peak_step, memory.since_peak = rank, step, 0
         if step > 0:
             memory.trained_rank = max(memory.trained_rank, rank)
+            memory.trained_spread = max(memory.trained_spread, spread)
         memory.peak_spread = max(memory.peak_spread, spread)
         variance = criteria.get("total_variance")
         if variance is not None:
             variance = _number(criteria, "total_variance")
             memory.peak_variance = max(memory.peak_variance, variance)
-        kept = 1.0 if variance is None else variance / (memory.peak_variance or 1.0)
-        vanished = variance is not None and kept < VANISHED
-        seen: State = "complete collapse" if vanished else _judge(rank, spread, kept, width, memory)
+            if step > 0:
+                memory.trained_variance = max(memory.trained_variance, variance)
+        vanished = variance is not None and variance < VANISHED * memory.peak_variance
+        fading = (
+            variance is not None
+            and rank < FADING[0] * memory.trained_rank
+            and spread < FADING[1] * memory.trained_spread
+            and variance < FADING[2] * memory.trained_variance
+        )
+        seen: State = _judge(rank, spread, fading, width, memory)
+        if vanished:
+            seen = "complete collapse"
         memory.looks += 1
         memory.ranks = [*memory.ranks, rank][-RECENT:]
         memory.spreads = [*memory.spreads, spread][-RECENT:]
@@ -136,6 +146,8 @@ class _Memory:
     looks: int = 0
     peak_rank: float = 0.0
     trained_rank: float = 0.0
+    trained_spread: float = 0.0
+    trained_variance: float = 0.0
     peak_step: int = 0
     since_peak: int = 0
     peak_spread: float = 0.0
@@ -159,9 +171,7 @@ def _number(criteria: Mapping[str, Any], key: str) -> float:
     return float(getattr(value, "value", value))
 
 
-def _judge(
-    rank: float, spread: float, kept_variance: float, width: float, memory: _Memory
-) -> State:
+def _judge(rank: float, spread: float, fading: bool, width: float, memory: _Memory) -> State:
     """The state that this look alone suggests, given the peaks and the recent looks."""
     # A rank that falls from its peak is not on its way up because it was lower before the peak.
     recent = memory.ranks[-memory.since_peak :]
@@ -176,7 +186,7 @@ def _judge(
         or (share < SHRINKING[0] and kept < SHRINKING[1] and kept_spread < SHRINKING[2])
         or (share < FALLEN[0] and kept < FALLEN[1])
         or rank < PLUNGED * memory.trained_rank
-        or (kept < FADING[0] and kept_spread < FADING[1] and kept_variance < FADING[2])
+        or fading
     )
     if not collapsed:
         return "healthy"
