@@ -41,3 +41,16 @@ def test_what_was_skipped_is_names_and_reasons(skipped, tmp_path):
     folder.set_status("finished", skipped=skipped)
     with pytest.raises(TacitError, match=r"damaged .skipped = "):
         folder.status()
+
+
+def test_two_runs_on_one_folder(tmp_path):
+    first, second = RunFolder(tmp_path), RunFolder(tmp_path)
+    first.lock()
+    assert second.is_locked()
+    with pytest.raises(TacitError, match="Another process is training in"):
+        second.lock()
+    assert not second.locked
+    first.unlock()
+    second.lock()
+    second.unlock()
+    assert not first.is_locked()
