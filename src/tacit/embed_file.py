@@ -207,15 +207,14 @@ def _check_plan(partial: Path, plan: dict[str, Any]) -> None:
 
 def _write_shard(path: Path, rows: np.ndarray) -> None:
     temporary = path.with_suffix(".tmp")
-    with open(temporary, "wb") as file:
-        np.save(file, rows)
-        file.flush()
-        os.fsync(file.fileno())
+    _write_npy(temporary, iter([rows]), rows.shape)
     os.replace(temporary, path)
 
 
-def _write_npy(path: Path, shards: Iterator[np.ndarray], shape: tuple[int, int]) -> None:
-    """Written, not mapped: a mapped file on a full disk kills the process."""
+def _write_npy(path: Path, shards: Iterator[np.ndarray], shape: tuple[int, ...]) -> None:
+    """Written, not mapped: a mapped file on a full disk kills the process. Nor by `np.save`, whose
+    error does not say that the disk is full.
+    """
     about = {"descr": "<f4", "fortran_order": False, "shape": shape}
     with open(path, "wb") as file:
         np.lib.format.write_array_header_1_0(file, about)
