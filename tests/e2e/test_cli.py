@@ -133,18 +133,32 @@ def test_an_interrupted_run_resumes_to_the_same_numbers(tmp_path):
     assert all((first[key] == second[key]).all() for key in first)
 
 
+KILLED = """
+import os, signal
+from tacit.cli import main
+from tacit.training.checkpoint import CheckpointCallback
+
+save = CheckpointCallback.on_train_batch_end
+
+def then_killed(self, trainer, *args):
+    save(self, trainer, *args)
+    if trainer.global_step == 15:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+CheckpointCallback.on_train_batch_end = then_killed
+main()
+"""
+
+
 def test_a_killed_run_says_so_and_resumes(tmp_path):
     arguments = ["pretrain", "simclr", "digits", "--steps", "40", *FAST, "--no-report"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tacit", *arguments, "--set", "checkpoint_every=0.01", "-o", "run"],
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *arguments, "--set", "checkpoint_every=0.01", "-o", "run"],
         cwd=tmp_path,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stderr=subprocess.DEVNULL,
+        capture_output=True,
     )
-    while not (tmp_path / "run/metrics.csv").is_file() and process.poll() is None:
-        time.sleep(0.05)
-    process.kill()
-    process.wait()
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert "killed" in tacit("runs", ".", cwd=tmp_path).stdout
     tacit("pretrain", "--resume", "run", "--no-report", cwd=tmp_path)
     assert json.loads((tmp_path / "run/status.json").read_text())["step"] == 40

@@ -17,10 +17,10 @@ pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 
 RAY = ["--engine", "ray", "--workers", "2"]
-N, PARTS = 4000, 84
+N, PARTS = 12_000, 250
 SIZES = {"batch_size": 16, "shard": 48, "progress": False}
 OPTIONS = ["--batch-size", "16", "--shard", "48"]
-WAIT = 200  # seconds, on a machine that does much else
+WAIT = 400  # seconds, on a machine that does much else
 
 
 def command(*arguments, cwd):

@@ -103,7 +103,7 @@ def test_a_sweep_and_its_continuation(tmp_path, monkeypatch):
 def test_a_killed_worker_is_replaced_and_its_trial_goes_on(tmp_path, engine):
     if engine == "ray":
         pytest.importorskip("ray")
-    steps = 12
+    steps = 40
     words = ["simclr", "digits", "--trials", 2, "--steps", steps, "--workers", 2, "--no-prune"]
     process = start(tmp_path, *words, "--heartbeat", 1, "--engine", engine)
     victim = in_training(tmp_path, 0, process)
@@ -130,7 +130,7 @@ def test_a_killed_worker_is_replaced_and_its_trial_goes_on(tmp_path, engine):
 
 @pytest.mark.slow
 def test_ctrl_c_loses_nothing(tmp_path, monkeypatch):
-    steps = 12
+    steps = 40
     words = ["simclr", "digits", "--trials", 2, "--steps", steps, "--no-prune"]
     process = start(tmp_path, *words, "--workers", 2)
     worker = in_training(tmp_path, 0, process)  # the other one may be anywhere
