@@ -27,7 +27,7 @@ from tacit.losses import nt_xent_loss
 from tacit.methods.base import Batch, Method
 from tacit.methods.contrastive.simclr import SimCLR
 from tacit.modalities import modality
-from tacit.training.fit import build_method
+from tacit.training.build import build_method
 from tacit.training.module import _not_finite
 from tacit.training.monitor import evaluating
 from tacit.training.optim import build_optimizer

@@ -15,10 +15,7 @@ from tacit.options import build_recipe, check_words
 from tacit.recipe import Recipe
 from tacit.registry import METHODS
 from tacit.run import Run
-from tacit.training.fit import fit
 from tacit.training.folder import RunFolder
-from tacit.training.launch import agree, join, rank
-from tacit.training.together import none_waits
 
 
 def pretrain(
@@ -65,6 +62,12 @@ def pretrain(
         recipe = build_recipe(method, name, options, spec_modality(data))
     elif options:
         raise ConfigError("Give either a recipe or options, not both: recipe.changed({...}).")
+
+    # Lightning takes seconds to import: only who trains waits for it.
+    from tacit.training.fit import fit
+    from tacit.training.launch import agree, join, rank
+    from tacit.training.together import none_waits
+
     recipe = join(recipe)
     with none_waits(recipe):
         cls = METHODS.get(recipe.method)

@@ -21,7 +21,7 @@ from tacit.evaluation.protocols import STAGING
 from tacit.evaluation.staging import stage_names
 from tacit.evaluation.staging_probe import check_recordings, save_hypnograms, staging_probe
 from tacit.registry import METHODS
-from tacit.training.fit import build_method
+from tacit.training.build import build_method
 from tacit.training.folder import write_atomic
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -103,23 +102,41 @@ def test_evaluate_runs_compare_embed_criteria_export(trained):
     assert (folder / "e.pt").stat().st_size > 1000
 
 
+SIGNALLED = """
+import os, signal
+from tacit.cli import main
+from tacit.training.checkpoint import CheckpointCallback
+
+save = CheckpointCallback.on_train_batch_end
+
+def then_signal(self, trainer, *args):
+    save(self, trainer, *args)
+    if trainer.global_step == 15:
+        os.kill(os.getpid(), signal.SIGINT)
+
+CheckpointCallback.on_train_batch_end = then_signal
+main()
+"""
+
+
+def signalled(name, *arguments, cwd):
+    """The command line, which gets a signal after step 15."""
+    script = SIGNALLED.replace("SIGINT", name)
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=cwd,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+
+
 def test_an_interrupted_run_resumes_to_the_same_numbers(tmp_path):
     common = ["byol", "digits", "--steps", "60", *FAST, "--no-report", "--seed", "5"]
     tacit("pretrain", *common, "-o", "whole", cwd=tmp_path)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tacit", "pretrain", *common, "-o", "part"],
-        cwd=tmp_path,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    metrics = tmp_path / "part" / "metrics.csv"
-    while not metrics.is_file() and process.poll() is None:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=120)
-    assert process.returncode == 130, stderr
-    assert "--resume part" in stderr
+    part = signalled("SIGINT", "pretrain", *common, "-o", "part", cwd=tmp_path)
+    assert part.returncode == 130, part.stderr
+    assert "--resume part" in part.stderr
     assert json.loads((tmp_path / "part" / "status.json").read_text())["step"] < 60
     tacit("pretrain", "--resume", "part", "--no-report", cwd=tmp_path)
     whole, part = (read_metrics(tmp_path / name / "metrics.csv") for name in ("whole", "part"))
@@ -133,32 +150,11 @@ def test_an_interrupted_run_resumes_to_the_same_numbers(tmp_path):
     assert all((first[key] == second[key]).all() for key in first)
 
 
-KILLED = """
-import os, signal
-from tacit.cli import main
-from tacit.training.checkpoint import CheckpointCallback
-
-save = CheckpointCallback.on_train_batch_end
-
-def then_killed(self, trainer, *args):
-    save(self, trainer, *args)
-    if trainer.global_step == 15:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-CheckpointCallback.on_train_batch_end = then_killed
-main()
-"""
-
-
 def test_a_killed_run_says_so_and_resumes(tmp_path):
     arguments = ["pretrain", "simclr", "digits", "--steps", "40", *FAST, "--no-report"]
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, *arguments, "--set", "checkpoint_every=0.01", "-o", "run"],
-        cwd=tmp_path,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    often = ["--set", "checkpoint_every=0.01"]
+    killed = signalled("SIGKILL", *arguments, *often, "-o", "run", cwd=tmp_path)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert "killed" in tacit("runs", ".", cwd=tmp_path).stdout
     tacit("pretrain", "--resume", "run", "--no-report", cwd=tmp_path)
     assert json.loads((tmp_path / "run/status.json").read_text())["step"] == 40

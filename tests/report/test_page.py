@@ -10,7 +10,7 @@ from PIL import Image
 from tacit.errors import TacitError
 from tacit.registry import METHODS
 from tacit.report import page, sample, write_report
-from tacit.training.fit import build_method
+from tacit.training.build import build_method
 
 VOID = {"meta", "link", "img", "br", "path", "circle", "rect"}
 SECTIONS = ("probes", "curves", "spectrum", "map", "neighbours", "views", "skipped", "repeat")

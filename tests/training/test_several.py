@@ -29,7 +29,7 @@ from tacit.encoders import Encoder, Features
 from tacit.losses import nt_xent_loss
 from tacit.methods.base import Batch, Losses, Method
 from tacit.recipe import Recipe
-from tacit.training import checkpoint, module, monitor
+from tacit.training import checkpoint, fit, module, monitor
 
 BAD = 7  # a row whose views are not finite
 STEPS = 12
@@ -161,7 +161,7 @@ EVENTS: dict[str, tuple[Any, ...]] = {
     "no folder": (0, tacit.api.RunFolder, "create", fail),
     "no batch": (1, module, "_not_finite", fail, 3),
     "no disk": (0, checkpoint, "_digest", fail),
-    "no encoder": (0, tacit.training.fit, "save_encoder", fail),
+    "no encoder": (0, fit, "save_encoder", fail),
     "signal at the start": (1, monitor.MonitorCallback, "on_train_start", terminate),
     "signal in a step": (1, module, "_not_finite", terminate, 3),
     "signal in saving": (1, checkpoint, "save_checkpoint", terminate),

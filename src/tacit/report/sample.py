@@ -14,8 +14,8 @@ from tacit.embedding import embed_chunks
 from tacit.errors import DataError, TacitError
 from tacit.methods.base import Method
 from tacit.registry import METHODS
+from tacit.training.build import build_method
 from tacit.training.checkpoint import load_checkpoint
-from tacit.training.fit import build_method
 
 if TYPE_CHECKING:
     from tacit.run import Run

@@ -20,7 +20,8 @@ from tacit.options import build_recipe
 from tacit.recipe import Recipe
 from tacit.registry import METHODS
 from tacit.sweeps.space import Choice, Space
-from tacit.training.fit import MONITOR_COLUMNS, build_method
+from tacit.training.build import build_method
+from tacit.training.metrics import MONITOR_COLUMNS
 from tacit.training.resolve import resolve
 
 FIXED = ("data", "modality", "split", "devices", "nodes", "monitor.criteria")

@@ -8,7 +8,6 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import torch
@@ -17,14 +16,14 @@ from torch import nn
 
 from tacit import distributed
 from tacit.data import Source
-from tacit.embedding import fast_weights
 from tacit.encoders import save_encoder
-from tacit.encoders.chunked import ChunkedEncoder, plain
+from tacit.encoders.chunked import plain
 from tacit.errors import MissingExtraError, TacitError
 from tacit.methods.base import Batch, Method
 from tacit.modalities import modality
 from tacit.recipe import Recipe
 from tacit.seeds import seed_of
+from tacit.training.build import build_method
 from tacit.training.checkpoint import CheckpointCallback, find_checkpoint, load_checkpoint
 from tacit.training.explain import explain, interruption
 from tacit.training.folder import RunFolder, write_atomic
@@ -35,11 +34,12 @@ from tacit.training.launch import (
     with_synchronised_norms,
 )
 from tacit.training.launcher import guarded
-from tacit.training.metrics import MetricsCallback
+from tacit.training.metrics import MONITOR_COLUMNS
+from tacit.training.metrics_callback import MetricsCallback
 from tacit.training.module import TrainingModule
 from tacit.training.monitor import MonitorCallback, Watch, evaluating
 from tacit.training.progress import ProgressCallback
-from tacit.training.resolve import resolve, resolve_options, total_steps
+from tacit.training.resolve import resolve, total_steps
 from tacit.training.sharding import check_shardable, make_whole
 from tacit.training.stream import BatchStream
 from tacit.training.together import Agreement, leave_at_exit
@@ -47,16 +47,6 @@ from tacit.training.together import Agreement, leave_at_exit
 log = logging.getLogger("tacit")
 
 MONITOR_CHUNK = 256  # samples of the reservoir in one forward pass
-MONITOR_COLUMNS = (
-    "rankme",
-    "stable_rank",
-    "alpha_req",
-    "feature_std",
-    "uniformity",
-    "total_variance",
-    "width",
-    "health",
-)
 
 
 def _quiet() -> None:
@@ -82,25 +72,6 @@ def _loggers(recipe: Recipe, folder: Path) -> list[Logger]:
         except ModuleNotFoundError as error:
             raise MissingExtraError(name, "track", f"--log {name}") from error
     return loggers
-
-
-def build_method(
-    method: type[Method], recipe: Recipe, spec: dict[str, Any], encoder: nn.Module | None = None
-) -> Method:
-    """The method of a resolved recipe with freshly initialised weights (by the recipe's seed).
-
-    `spec` says what the encoder reads: `input_spec` of the recipe's modality.
-    """
-    torch.manual_seed(recipe.seed)
-    assert recipe.encoder is not None
-    network = modality(recipe.modality).build_encoder(
-        recipe.encoder if encoder is None else encoder, spec, recipe.encoder_options
-    )
-    if recipe.forward_batch is not None:
-        network = ChunkedEncoder(network, recipe.forward_batch)
-    built = method(network, resolve_options(method, recipe.options, recipe.method))
-    fast_weights(built)
-    return built
 
 
 def fit(

@@ -17,22 +17,10 @@ from tacit import distributed
 from tacit.errors import CollapseError, TacitError
 from tacit.evaluation.criteria import criteria, online_criteria
 from tacit.evaluation.health import CollapseAlarm, Health
-from tacit.training.metrics import MetricsCallback
+from tacit.training.metrics_callback import MetricsCallback
 from tacit.training.module import TrainingModule
 
 log = logging.getLogger("tacit")
-
-COST = 0.02  # share of the training time that the monitor may take
-
-
-def monitor_interval(samples: int, images_per_step: int, view_scale: float = 1.0) -> int:
-    """Steps between looks so that they cost about 2 % of the training time, a multiple of 10.
-
-    A training step costs about three forward passes of its views (forward, two backward); a look
-    costs one forward pass of the reservoir, at full size.
-    """
-    wanted = samples / (3 * images_per_step * view_scale**2) / COST
-    return 10 * max(1, -(-int(wanted) // 10))
 
 
 @contextmanager

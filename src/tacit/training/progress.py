@@ -9,7 +9,7 @@ import lightning as L
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from tacit.training.metrics import MetricsCallback
+from tacit.training.metrics_callback import MetricsCallback
 from tacit.training.module import TrainingModule
 from tacit.training.monitor import MonitorCallback
 

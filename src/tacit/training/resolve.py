@@ -14,9 +14,9 @@ from tacit.evaluation.select import DIRECTIONS
 from tacit.methods.base import Method
 from tacit.modalities import modality
 from tacit.recipe import Recipe, explain
-from tacit.training.monitor import monitor_interval
 
 EPOCHS = 100
+MONITOR_COST = 0.02  # share of the training time that the monitor may take
 
 
 def bf16_pays(modality: str = "image") -> bool:
@@ -118,3 +118,13 @@ def total_steps(recipe: Recipe, n_training: int) -> int | None:
     if recipe.epochs is not None:
         limits.append(max(1, round(recipe.epochs * per_epoch)))
     return min(limits) if limits else None
+
+
+def monitor_interval(samples: int, images_per_step: int, view_scale: float = 1.0) -> int:
+    """Steps between looks so that they cost about 2 % of the training time, a multiple of 10.
+
+    A training step costs about three forward passes of its views (forward, two backward); a look
+    costs one forward pass of the reservoir, at full size.
+    """
+    wanted = samples / (3 * images_per_step * view_scale**2) / MONITOR_COST
+    return 10 * max(1, -(-int(wanted) // 10))
