@@ -22,8 +22,8 @@ MONITOR_COST = 0.02  # share of the training time that the monitor may take
 def bf16_pays(modality: str = "image") -> bool:
     """Whether bf16 is faster here: GPUs with bf16, CPUs with AMX, and for images AVX512-BF16.
 
-    With AVX512-BF16 a training step on images takes half the time of float32, that of a ViT two
-    thirds; the small tensors of other data gain nothing.
+    With AVX512-BF16 a training step on images takes less than half the time of float32; the small
+    tensors of other data gain nothing.
     """
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
