@@ -48,3 +48,12 @@ def test_import_is_light():
     code = "import sys, tacit, tacit.cli; print(any(m in sys.modules for m in ('torch', 'numpy')))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
+
+
+def test_only_training_imports_lightning():
+    """It takes seconds, for which loading, evaluating and embedding should not wait."""
+    code = (
+        "import sys, tacit.api, tacit.labelled, tacit.embed_file; print('lightning' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
