@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from typer.testing import CliRunner
@@ -24,17 +21,73 @@ SETTINGS = {
     "image_size": 16,
     "monitor_every": 2,
     "monitor.samples": 32,
-    "checkpoint_every": 0.01,
+    "checkpoint_every": 0.001,  # seconds: after every step
 }
 SET = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
 VARY = ["--vary", "optimizer.lr=1e-3:0.02:log", "--vary", "temperature=0.2,0.5"]
 
 
-def start(folder, *words):
+# Every Python process of the sweep reads this before anything else. The worker that trains the
+# first trial does `EVENT` once, at step 10: at that moment and no other, however fast the machine.
+SITE = """
+import importlib.util, os, signal, sys, time
+from pathlib import Path
+
+def kill_itself():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def stop_the_sweep():
+    came, before = [], signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, lambda *a: (came.append(1), before(*a)))
+    os.kill(os.getppid(), signal.SIGINT)
+    while not came:  # until the sweep tells its workers
+        time.sleep(0.01)
+
+def patch(module):
+    real = module.TrainingModule.training_step
+
+    def training_step(self, *arguments):
+        folder = Path(self.trainer.default_root_dir)
+        if self.global_step >= 10 and folder.name == "trial-0000":
+            try:
+                file = os.open("FLAG", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+            except FileExistsError:
+                pass
+            else:
+                os.write(file, str(os.getpid()).encode())
+                EVENT()
+        return real(self, *arguments)
+
+    module.TrainingModule.training_step = training_step
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name != "tacit.training.module":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        real = spec.loader.exec_module
+        spec.loader.exec_module = lambda module: (real(module), patch(module))
+        return spec
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+def start(folder, *words, event=None):
+    """The command in a process of its own; `event` is a function of `SITE`."""
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    if event:
+        (folder / "site").mkdir()
+        text = SITE.replace("EVENT", event).replace("FLAG", str(folder / "worker"))
+        (folder / "site" / "sitecustomize.py").write_text(text)
+        env["PYTHONPATH"] = os.pathsep.join(
+            filter(None, [str(folder / "site"), env.get("PYTHONPATH")])
+        )
     return subprocess.Popen(
         [sys.executable, "-m", "tacit", "sweep", *map(str, words), *VARY, *SET, "--no-report"],
         cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -57,19 +110,6 @@ def again(monkeypatch, folder, *words):
 def trials(folder):
     url = f"sqlite:///{folder}/sweeps/simclr-digits/study.db"
     return optuna.load_study(study_name="simclr-digits", storage=url).trials
-
-
-def in_training(folder, number, process):
-    """Process that trains a trial, once there is a checkpoint of it."""
-    path = folder / "sweeps" / "simclr-digits" / f"trial-{number:04d}"
-    end = time.monotonic() + 500
-    while time.monotonic() < end and process.poll() is None:
-        if (path / "checkpoints" / "last.ckpt").is_file():
-            status = json.loads((path / "status.json").read_text())
-            assert status["state"] == "running"
-            return status["pid"]
-        time.sleep(0.02)
-    raise AssertionError(f"{path} never had a checkpoint: {process.communicate()[1][-3000:]}")
 
 
 def whole(folder, number, steps):
@@ -103,13 +143,12 @@ def test_a_sweep_and_its_continuation(tmp_path, monkeypatch):
 def test_a_killed_worker_is_replaced_and_its_trial_goes_on(tmp_path, engine):
     if engine == "ray":
         pytest.importorskip("ray")
-    steps = 40
+    steps = 20
     words = ["simclr", "digits", "--trials", 2, "--steps", steps, "--workers", 2, "--no-prune"]
-    process = start(tmp_path, *words, "--heartbeat", 1, "--engine", engine)
-    victim = in_training(tmp_path, 0, process)
-    assert victim != process.pid
-    os.kill(victim, signal.SIGKILL)
+    words += ["--heartbeat", 4, "--engine", engine]  # the other worker may be slow, not dead
+    process = start(tmp_path, *words, event="kill_itself")
     out, errors = finish(process)
+    assert int((tmp_path / "worker").read_text()) != process.pid
     if engine == "local":
         assert "was killed (signal 9)" in errors
     first, *others = trials(tmp_path)
@@ -130,16 +169,16 @@ def test_a_killed_worker_is_replaced_and_its_trial_goes_on(tmp_path, engine):
 
 @pytest.mark.slow
 def test_ctrl_c_loses_nothing(tmp_path, monkeypatch):
-    steps = 40
+    steps = 20
     words = ["simclr", "digits", "--trials", 2, "--steps", steps, "--no-prune"]
-    process = start(tmp_path, *words, "--workers", 2)
-    worker = in_training(tmp_path, 0, process)  # the other one may be anywhere
-    process.send_signal(signal.SIGINT)
+    process = start(tmp_path, *words, "--workers", 2, event="stop_the_sweep")
     _, errors = finish(process, code=130)
     assert "The same command continues" in errors
-    assert {t.state.name for t in trials(tmp_path)} == {"WAITING"}
+    first, *others = trials(tmp_path)
+    assert first.state.name == "WAITING"
+    assert {t.state.name for t in others} <= {"WAITING", "COMPLETE"}  # that one was anywhere
     with pytest.raises(ProcessLookupError):
-        os.kill(worker, 0)
+        os.kill(int((tmp_path / "worker").read_text()), 0)
     again(monkeypatch, tmp_path, *words)
     assert [t.state.name for t in trials(tmp_path)] == ["COMPLETE", "COMPLETE"]
     for number in (0, 1):
