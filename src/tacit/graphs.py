@@ -1,4 +1,4 @@
-"""Pretext tasks on graphs and the functions they are made of, under one public name.
+"""Pretext tasks on graphs, the functions they are made of, and the published probes of graphs.
 
 >>> import torch
 >>> star = torch.eye(4), torch.tensor([[0, 0, 0], [1, 2, 3]])
@@ -6,6 +6,7 @@
 [1, 0, 0, 0]
 """
 
+from tacit.evaluation.graph_probes import NodeProbe, linear_probe, svm_probe
 from tacit.methods.predictive._tasks import (
     TASKS,
     AttributeMask,
@@ -42,6 +43,7 @@ __all__ = [
     "DistanceToLabeled",
     "EdgeMask",
     "GCNLayer",
+    "NodeProbe",
     "NodeProperty",
     "PairwiseAttributeSimilarity",
     "PairwiseDistance",
@@ -51,11 +53,13 @@ __all__ = [
     "context_distribution",
     "iterative_classification",
     "label_propagation",
+    "linear_probe",
     "partition",
     "plain_gcn",
     "prototype_label_correction",
     "published_lambda",
     "published_options",
+    "svm_probe",
     "task_options",
     "train_with_pretext",
 ]

@@ -246,7 +246,7 @@ def test_encoders_of_the_other_kind_are_refused() -> None:
 
 def test_positional_decoder_and_width() -> None:
     encoder = GNNEncoder("gat", 4, 8, heads=2)
-    assert GraphMAE(encoder, "mlp", in_dim=4, mask_rate=0.3).config.decoder_kind == "mlp"
+    assert GraphMAE(encoder, "mlp", 4, mask_rate=0.3).config.decoder_kind == "mlp"
     with pytest.raises(ValueError, match="differs from the encoder's 4"):
         GraphMAE(encoder, in_dim=5)
 

@@ -133,6 +133,14 @@ def test_links_are_strictly_above_the_percentile(keep: float, dtype: torch.dtype
     assert torch.equal(adj, adj.mT)
 
 
+def test_the_two_entries_of_a_pair_fall_on_one_side_of_the_percentile() -> None:
+    for rois in range(5, 13):  # equal neighbours in the order: the percentile is their value
+        fc = torch.rand(20, rois, rois, dtype=torch.float64)
+        fc = (fc + fc.mT) / 2
+        cut = np.percentile(fc.flatten(-2).numpy(), 70, axis=-1)
+        assert torch.equal(sparsify_fc(fc, 30), fc > torch.tensor(cut)[:, None, None])
+
+
 def test_self_loops_stay_where_one_is_above_the_percentile() -> None:
     fc = sliding_fc(series(rois=10), 20, 20)[0]
     assert sparsify_fc(fc, 30).diagonal(dim1=-2, dim2=-1).all()

@@ -209,5 +209,7 @@ def sparsify_fc(
     below = flat.kthvalue(low + 1, dim=-1).values.double()
     above = flat.kthvalue(min(low + 2, flat.shape[-1]), dim=-1).values.double()
     weight = position - low
-    cut = (below * (1 - weight) + above * weight).to(fc.dtype)
+    # from the nearer side: of two equal entries (every pair stands twice) it is exactly that value
+    step = above - below
+    cut = (below + step * weight if weight < 0.5 else above - step * (1 - weight)).to(fc.dtype)
     return strength > cut[..., None, None]

@@ -74,7 +74,6 @@ class GraphMAE(Method):
         self,
         encoder: GNNEncoder,
         config: Any = None,
-        *,
         in_dim: int | None = None,
         **options: Any,
     ) -> None:
