@@ -176,6 +176,19 @@ def test_resampling_keeps_a_slow_tone_and_its_labels() -> None:
     assert (source.rate, source.shape) == (50.0, (1, 50))
 
 
+@pytest.mark.parametrize("to", [25.0, 50.0, 70.0, 200.0])
+@pytest.mark.parametrize("at", [0, 101, 199])
+def test_resampling_does_not_hide_a_gap(to: float, at: int) -> None:
+    part = Recording(np.sin(np.arange(200.0) / 9)[None], "r")
+    part.values[0, at] = np.nan
+    options = {"rate": 100.0, "resample": to, "window": "1s"}
+    with pytest.raises(DataError, match="missing=interpolate"):
+        assemble("x", [part], SeriesOptions(**options))
+    assert len(assemble("x", [part], SeriesOptions(**options, missing="drop"))) == 1
+    filled = assemble("x", [part], SeriesOptions(**options, missing="interpolate"))
+    assert len(filled) == 2
+
+
 def test_constant_series_are_refused_or_dropped() -> None:
     parts = recordings(5, 5)
     parts[0].values[:] = 3

@@ -122,7 +122,12 @@ def as_matrix(x: Any, name: str, *, categories: bool = False) -> Matrix:
     if values.dtype.kind not in "bufi":
         raise DataError(f"{name}: features of {values.dtype} are not numbers.")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise DataError(f"{name}: the features hold NaN or infinity. Repair or remove those nodes.")
+        bad = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(1))
+        nodes = np.searchsorted(x.indptr, bad, "right") - 1 if sparse.issparse(x) else bad
+        raise DataError(
+            f"{name}: the features of {len(np.unique(nodes))} of {x.shape[0]} nodes hold NaN or "
+            f"infinity, the first is node {nodes[0]}. Repair or remove those nodes."
+        )
     if categories and values.dtype == np.int64 and not sparse.issparse(x):
         return x
     if not sparse.issparse(x) and x.shape[1] >= 64 and np.count_nonzero(x) < SPARSE_BELOW * x.size:

@@ -84,10 +84,10 @@ def assemble(
     to = options.resample or rate
     cut = _Cut()
     for number, recording in enumerate(recordings):
-        if rate is not None and to is not None:
-            recording = resampled(recording, rate, to)
         if options.missing == "interpolate":
             recording = replace(recording, values=interpolate_missing(recording))
+        if rate is not None and to is not None:
+            recording = resampled(recording, rate, to)
         if options.scale == "median":
             recording = replace(recording, values=_median_scaled(recording.values))
         _cut(recording, number, options, to, name, cut)
@@ -132,7 +132,9 @@ def _rate(name: str, options: SeriesOptions, found: float | None) -> float | Non
 
 
 def resampled(recording: Recording, rate: float, to: float) -> Recording:
-    """A recording at another rate, by a polyphase filter; missing values are interpolated first.
+    """A recording at another rate, by a polyphase filter.
+
+    Missing values are interpolated for the filter only: what lies in or beside a gap stays missing.
 
     >>> resampled(Recording(np.ones((1, 100)), "x"), 50.0, 25.0).values.shape
     (1, 50)
@@ -146,10 +148,17 @@ def resampled(recording: Recording, rate: float, to: float) -> Recording:
     # "line" takes away the line between both ends, so that an offset makes no edge
     known, taps = interpolate_missing(recording), _low_pass(max(up, down))
     values = resample_poly(known, up, down, axis=1, padtype="line", window=taps)
-    label = recording.label
+    label, last = recording.label, recording.values.shape[1] - 1
+    index = np.arange(values.shape[1]) * down // up  # the sample at, or the last one before
     if isinstance(label, np.ndarray):
-        index = np.arange(values.shape[1]) * down // up
-        label = label[index.clip(0, len(label) - 1)]
+        label = label[index.clip(0, last)]
+    gap = ~np.isfinite(recording.values)
+    if gap.any():
+        after = -(-np.arange(values.shape[1]) * down // up)
+        values[gap[:, index.clip(0, last)] | gap[:, after.clip(0, last)]] = np.nan
+        channel, at = np.nonzero(gap)  # a gap between two of the new samples hits both
+        for place in (at * up // down, -(-at * up // down)):
+            values[channel, place.clip(0, values.shape[1] - 1)] = np.nan
     return replace(recording, values=values, label=label)
 
 

@@ -85,7 +85,13 @@ def open_csv(argument: str | None, options: OpenOptions) -> SeriesSource:
     labels, class_names = _labels(table, columns.label, name)
     groups = _codes(table, columns.group)[0] if columns.group else None
     if layout == "wide":
-        wide = _values(table, [c for c in table.column_names if c not in columns], name)
+        times = [c for c in table.column_names if c not in columns]
+        if len(times) == 1:
+            raise DataError(
+                f"{name} has one column of values, '{times[0]}', so a row is no series: write "
+                "layout=recording with window= for one recording, or id=COLUMN for several."
+            )
+        wide = _values(table, times, name)
         recordings = [Recording(row[None], f"{name}, row {i + 1}") for i, row in enumerate(wide)]
         parts, channels = [np.array([i]) for i in range(len(wide))], None
     else:
