@@ -127,6 +127,19 @@ def test_damaged_files_are_skipped_and_named_or_an_error(
         open_source(f"edf:{alone}")
 
 
+def test_a_recording_that_is_cut_off_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = night(tmp_path / "a.edf")
+    open_source(f"edf:{path}", strict=True)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 3 // 4])
+    assert len(open_source(f"edf:{path}")) == 2
+    assert "is cut off: its header counts 95 records" in caplog.text
+    with pytest.raises(DataError, match="is cut off"):
+        open_source(f"edf:{path}", strict=True)
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [

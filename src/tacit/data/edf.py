@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 from dataclasses import replace
@@ -15,6 +16,8 @@ from tacit.data.series_assemble import Recording, assemble, resampled
 from tacit.data.series_options import SeriesOptions, split_spec
 from tacit.data.spec import OpenOptions, report_skipped
 from tacit.errors import DataError, MissingExtraError, did_you_mean
+
+logger = logging.getLogger("tacit.data")
 
 EPOCH = "30s"
 VOLT = {"uV": 1e6, "mV": 1e3, "V": 1.0}
@@ -63,6 +66,7 @@ def open_edf(argument: str | None, options: OpenOptions) -> SeriesSource:
     for file_path in _files(path):
         try:
             found.append(_load(mne, file_path, own.get("channels"), VOLT[unit]))
+            _cut_off(file_path, options.strict)
         except DataError:
             raise
         except Exception as error:  # a damaged file: MNE raises nearly anything
@@ -152,6 +156,23 @@ def _load(mne: Any, path: Path, chosen: str | None, factor: float) -> Found:
     patient = str((raw.info.get("subject_info") or {}).get("his_id") or "X")
     subject = match.group(0)[:5] if match else path.stem if patient in ("X", "0") else patient
     return Found(path, values, float(raw.info["sfreq"]), names, subject, notes)
+
+
+def _cut_off(path: Path, strict: bool) -> None:
+    """Say that a file has less than its header counts: MNE reads what there is, without a word."""
+    with path.open("rb") as file:
+        start = file.read(256)
+        head, records, signals = (int(start[a:b]) for a, b in ((184, 192), (236, 244), (252, 256)))
+        file.seek(256 + 216 * signals)
+        counts = [int(file.read(8)) for _ in range(signals)]
+    size = sum(counts) * (3 if path.suffix.lower() == ".bdf" else 2)
+    there = (path.stat().st_size - head) // size
+    if there >= records:  # -1 where a recorder did not write how many
+        return
+    message = f"{path} is cut off: its header counts {records} records, {there} are there."
+    if strict:
+        raise DataError(f"{message} Copy it again, or leave --strict (strict=True) out.")
+    logger.warning("%s They are used.", message)
 
 
 def _notes(annotations: Any) -> list[tuple[float, float, str]]:
