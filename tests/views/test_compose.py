@@ -89,7 +89,7 @@ def test_the_jitter_order_is_drawn_for_each_chunk() -> None:
     with pytest.MonkeyPatch.context() as patch:
         fixed = draw(config, 240, 4, 4, seeded())
         same = torch.tensor([1.8, 0.3, 1.4, 0.1]).expand(240, 4)
-        patch.setattr("tacit.views.compose.draw", lambda *_: replace(fixed, factors=same))
+        patch.setattr("tacit.views.view.draw", lambda *_: replace(fixed, factors=same))
         out, _ = make(x, seeded())
     groups = out.view(24, 10, 3, 4, 4)
     torch.testing.assert_close(groups, groups[:, :1].expand_as(groups), atol=1e-5, rtol=0)

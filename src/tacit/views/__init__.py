@@ -11,7 +11,7 @@ from tacit.views.colour import (
     luma,
     solarise,
 )
-from tacit.views.compose import View, Views
+from tacit.views.compose import Views
 from tacit.views.config import ViewsConfig
 from tacit.views.crop import resample, sample_boxes
 from tacit.views.draws import Geometry
@@ -31,6 +31,7 @@ from tacit.views.series import (
     build_series_views,
 )
 from tacit.views.spectral import fourier_view, morlet_scalogram, scalogram_frequencies
+from tacit.views.view import View
 
 __all__ = [
     "PRESETS",

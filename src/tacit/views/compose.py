@@ -1,143 +1,30 @@
-"""From a raw batch to a list of views, in chunks that stay in the processor's cache."""
+"""From a raw batch to a list of views."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+import math
+from collections.abc import Sequence
+from importlib.util import find_spec
 from itertools import groupby
 from typing import Literal, overload
 
 import torch
-from jaxtyping import Float, Num
+from jaxtyping import Num
 from torch import Tensor, nn
 
 from tacit.errors import ConfigError
-from tacit.views.blur import gaussian_blur
-from tacit.views.colour import apply_jitter, greyscale, plan_jitter, solarise
 from tacit.views.config import ViewsConfig
-from tacit.views.crop import apply_resample, plan_resample, resample_each
-from tacit.views.draws import Draws, Geometry, draw, draw_orders
-from tacit.views.eval_view import EvalView, check_images, normalisation
+from tacit.views.draws import Geometry
+from tacit.views.eval_view import EvalView, check_images
+from tacit.views.view import LARGE, View
+
+log = logging.getLogger(__name__)
 
 # glibc hands freed memory back to the system, and every large tensor then costs a page fault per
 # 4 kB (half of the time of a 224-pixel view), until it has once seen a large block freed.
 _LESSON_BYTES = 31 << 20
-_LARGE = 64  # side from which a CPU cuts views one by one
-_CHUNK_BYTES = {"cpu": 1_200_000, "cuda": 256_000_000}  # float32 images of one chunk
-
-
-class View(nn.Module):
-    """One random view of a batch; see :class:`Views`."""
-
-    def __init__(
-        self,
-        config: ViewsConfig,
-        *,
-        channels: int,
-        mean: Sequence[float],
-        std: Sequence[float],
-        chunk: int | None = None,
-    ) -> None:
-        super().__init__()
-        self.config, self.channels, self.chunk = config, channels, chunk
-        _check_colour(config, channels)
-        scale, bias = normalisation(mean, std, channels, config.normalise)
-        self.register_buffer("scale", scale[:, None, None], persistent=False)
-        self.register_buffer("bias", bias[:, None, None], persistent=False)
-        self.scale: Tensor
-        self.bias: Tensor
-
-    def forward(
-        self,
-        images: Num[Tensor, "n c height width"],
-        generator: torch.Generator,
-        repeats: int = 1,
-    ) -> tuple[Float[Tensor, "m c size size"], Geometry]:
-        """``repeats`` views, one after the other: m = repeats * n."""
-        height, width = images.shape[2:]
-        n = repeats * len(images)
-        config, device = self.config, images.device
-        draws = draw(config, n, height, width, generator)
-        step = self.chunk or self._automatic_chunk(device)
-        # Sorted so that the samples to jitter come first and the grey ones are neighbours: these
-        # operations then work on slices, in place.
-        kinds = torch.where(draws.jitter, draws.grey.long(), 3 - draws.grey.long())
-        order = torch.argsort(kinds, stable=True)
-        counts = torch.bincount(kinds, minlength=4).cumsum(0).tolist()
-        geometry, draws = draws.geometry, draws.take(order)
-        cut = self._cutter(images, draws, order % len(images))
-        order = order.to(device)
-        kind = images.dtype if images.is_floating_point() else torch.float32
-        jitter = plan_jitter(draws.factors.to(device, kind))
-        orders = draw_orders(-(-n // step), generator)
-        views = images.new_empty(n, self.channels, config.size, config.size, dtype=kind)
-        for start, names in zip(range(0, n, step), orders):
-            part = slice(start, start + step)
-            x = cut(part)
-            if config.turn:
-                x = _on(x, draws.transpose[part], lambda some: some.mT)
-            count = min(max(counts[1] - start, 0), len(x))
-            if count:
-                names = [name for name in names if getattr(config, name)]
-                head = apply_jitter(x[:count], jitter.take(slice(start, start + count)), names)
-                x = head if count == len(x) else torch.cat([head, x[count:]])
-            grey = slice(max(counts[0] - start, 0), max(counts[2] - start, 0))
-            if grey.start < min(grey.stop, len(x)):
-                x[grey] = greyscale(x[grey])
-            views.index_copy_(0, order[part], self._finish(x, draws, part))
-        return views, geometry
-
-    def _cutter(self, images: Tensor, draws: Draws, which: Tensor) -> Callable[[slice], Tensor]:
-        """Crop, resize and mirror of a part of the views, of images number ``which``."""
-        config, device = self.config, images.device
-        height, width = images.shape[2:]
-        longest = float(draws.boxes[:, 2:].max())
-        boxes, hflip, vflip = (x.to(device) for x in (draws.boxes, draws.hflip, draws.vflip))
-        which = which.to(device)
-        # The kernel of large views is exact, or rounds to 8 bits where the images have 8 bits.
-        if device.type == "cpu" and config.size > _LARGE:
-            return lambda part: resample_each(
-                images.index_select(0, which[part]),
-                boxes[part],
-                config.size,
-                hflip=hflip[part],
-                vflip=vflip[part],
-                interpolation=config.interpolation,
-            )
-        plan = plan_resample(
-            boxes.to(images.dtype if images.is_floating_point() else torch.float32),
-            height,
-            width,
-            config.size,
-            hflip=hflip,
-            vflip=vflip,
-            interpolation=config.interpolation,
-            longest=longest,
-        )
-
-        def cut(part: slice) -> Tensor:
-            x = apply_resample(images.index_select(0, which[part]), plan.take(part))
-            return x.clamp_(0, 1) if config.interpolation == "bicubic" else x
-
-        return cut
-
-    def _finish(self, x: Tensor, draws: Draws, part: slice) -> Tensor:
-        """Blur, solarise, normalise."""
-        config = self.config
-        if config.blur:
-            blur = draws.blur[part]
-            sigma = draws.sigma[part][blur].to(x)
-            x = _on(x, blur, lambda some: gaussian_blur(some, sigma, config.kernel))
-        if config.solarise:
-            x = _on(
-                x,
-                draws.solarise[part],
-                lambda some: solarise(some, config.solarise_threshold),
-            )
-        return x.mul_(self.scale.to(x)).add_(self.bias.to(x)) if config.normalise else x
-
-    def _automatic_chunk(self, device: torch.device) -> int:
-        most = _CHUNK_BYTES.get(device.type, _CHUNK_BYTES["cuda"])
-        return max(1, most // (4 * self.channels * self.config.size**2))
+_PAYS = 1.5e9  # numbers in all views of a run that save the seconds of compiling
 
 
 class Views(nn.Module):
@@ -236,32 +123,43 @@ class Views(nn.Module):
         ]
         return views, boxes
 
+    def fuse(self, samples: float = math.inf) -> bool:
+        """From now on, make each small view in one compiled pass, where numba is installed.
+
+        That is for uint8 images on a CPU and views of at most 64 pixels; all others stay as they
+        are. The views of a generator are the same up to rounding, more than twice as fast.
+        Compiling takes some seconds at the first batch, and half a second in later processes.
+
+        Parameters
+        ----------
+        samples : number that will be seen in all; nothing is done for few, which cost less than
+            compiling.
+
+        Returns
+        -------
+        bool : whether small views are made so.
+
+        Examples
+        --------
+        >>> Views([ViewsConfig(size=16)], channels=1, mean=[0.5], std=[0.25]).fuse(samples=1000)
+        False
+        """
+        small = sum(c.size**2 for c in self.configs if c.size <= LARGE)
+        if small == 0 or samples * self.channels * small < _PAYS or find_spec("numba") is None:
+            return False
+        try:
+            from tacit.views.fused import fused_views
+        except ImportError as error:  # numba refuses a numpy that it does not know
+            log.warning("numba cannot be used (%s): views are made without it.", error)
+            return False
+        for view in self.views:
+            assert isinstance(view, View)
+            view.fused = fused_views
+        return True
+
     def eval_view(self) -> EvalView:
         """The deterministic view that goes with these: the first view's size and normalisation."""
         first = self.configs[0]
         plain = ([0.0] * self.channels, [1.0] * self.channels)
         mean, std = (self.mean, self.std) if first.normalise else plain
         return EvalView(first.size, mean, std)
-
-
-def _on(x: Tensor, chosen: Tensor, op: Callable[[Tensor], Tensor]) -> Tensor:
-    """``op`` on the chosen samples only."""
-    index = chosen.nonzero()[:, 0]
-    if len(index) == 0:
-        return x
-    if len(index) == len(x):
-        return op(x)
-    index = index.to(x.device)
-    return x.index_copy(0, index, op(x.index_select(0, index)))
-
-
-def _check_colour(config: ViewsConfig, channels: int) -> None:
-    if channels in (1, 3):
-        return
-    active = [name for name in ("saturation", "hue") if config.jitter and getattr(config, name)]
-    active += ["grey"] if config.grey else []
-    if active:
-        raise ConfigError(
-            f"{', '.join(active)} need images of 1 or 3 channels, these have {channels}; "
-            f"set {', '.join(f'{name}=0' for name in active)}"
-        )
