@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.tacit-setup
 
-.PHONY: demo test test-slow lint types format bench docs clean
+.PHONY: demo test test-slow test-gpu lint types format bench docs clean
 .DEFAULT_GOAL := test
 
 $(STAMP): pyproject.toml constraints.txt
@@ -26,6 +26,9 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow tests
+
+test-gpu: $(STAMP)
+	@TACIT_TEST_GPU=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/gpu
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

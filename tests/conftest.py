@@ -13,10 +13,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+# The suite is that of a CPU; tests/gpu is for a GPU (`make test-gpu`).
+if os.environ.get("TACIT_TEST_GPU") != "1":
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
 import pytest
 import torch
 from beartype import BeartypeConf, beartype
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 # The hook finds its checker by name; an int is a float here, as in Python's own typing rules.
@@ -30,7 +34,12 @@ _HOOK = install_import_hook(
 )
 
 # The same examples in every run, and no failure because a machine is busy.
-settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("repeatable")
 
 # Small tensors gain nothing from threads, and on a busy machine they lose a lot.
@@ -92,7 +101,7 @@ def _main(arguments: list[str], before: Callable[[], object] | None, output: int
         sys.stdout, sys.stderr = (os.fdopen(fd, "w", encoding="utf-8") for fd in (1, 2))
         logging.getLogger().handlers.clear()
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.alarm(200)  # a command that hangs is a failure
+        signal.alarm(600)  # a command that hangs is a failure
         sys.argv = ["tacit", *arguments]
         if before is not None:
             before()

@@ -11,6 +11,7 @@ from torch import nn
 
 from tacit.data import Source
 from tacit.errors import TacitError, out_of_memory
+from tacit.repeatable import repeatable
 
 
 def device() -> torch.device:
@@ -57,7 +58,8 @@ def embed_chunks(
     for start in range(0, len(positions), size):
         try:
             samples = source.batch(positions[start : start + size]).to(where)
-            rows = encoder(view(samples)).float().cpu().numpy()
+            with repeatable():
+                rows = encoder(view(samples)).float().cpu().numpy()
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise

@@ -24,6 +24,7 @@ from .nearest import Rough, nearest, screens
 
 #: rows of the queries and of the bank whose similarities are held at once
 QUERY_BLOCK = 256
+GPU_QUERY_BLOCK = 2048
 BANK_BLOCK = 65536
 #: numbers of the bank that are held at once
 BANK_NUMBERS = 2**25
@@ -42,9 +43,9 @@ def cosine_neighbors(
 ) -> Neighbors:
     """The k rows of the bank with the largest cosine similarity to each query, exactly.
 
-    Memory is bounded by blocks of 256 x 65,536 similarities, whatever the sizes; both may be
-    numpy memory maps. Computed in float32 on the bank's device; CPUs that are fast with bf16 take a
-    first look in it, with its error bounded.
+    Memory is bounded by blocks of 256 (on GPUs 2,048) x 65,536 similarities, whatever the sizes;
+    both may be numpy memory maps. Computed in float32 on the bank's device; CPUs that are fast with
+    bf16 take a first look in it, with its error bounded.
 
     Parameters
     ----------
@@ -80,12 +81,13 @@ def cosine_neighbors(
     device = bank.device if isinstance(bank, Tensor) else torch.device("cpu")
     values = torch.full((rows.shape[0], k), -torch.inf)
     indices = torch.full((rows.shape[0], k), -1, dtype=torch.int64)
+    most_rows = GPU_QUERY_BLOCK if device.type == "cuda" else QUERY_BLOCK
     step = max(k, min(BANK_BLOCK, BANK_NUMBERS // bank.shape[1]), 1)
     for base, candidates in iter_blocks(bank, torch.float32, step):
         unit = unit_rows(candidates)
         rough = Rough.of(unit) if screens(device) else None
         most = min(k, len(unit))
-        for start, block in iter_blocks(rows, torch.float32, QUERY_BLOCK):
+        for start, block in iter_blocks(rows, torch.float32, most_rows):
             query = unit_rows(block.to(device))
             own = start - base if itself else None
             found, columns = (x.cpu() for x in nearest(query, unit, rough, most, own))

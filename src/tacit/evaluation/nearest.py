@@ -50,6 +50,9 @@ def nearest(
             return found
     tile = query @ bank.T
     _leave_out(tile, own)
+    if tile.is_cuda:  # whose selection is faster than any group
+        values, columns = tile.topk(k, dim=1)
+        return values, columns
     columns = _columns(tile, _best(tile, k)[1])
     values, where = tile.gather(1, columns).topk(k, dim=1)
     return values, columns.gather(1, where)

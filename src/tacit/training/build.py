@@ -32,3 +32,14 @@ def build_method(
     built = method(network, resolve_options(method, recipe.options, recipe.method))
     fast_weights(built)
     return built
+
+
+def compile_networks(method: Method) -> None:
+    """Compile every network of a method in place; names and weights stay as they are.
+
+    The loss stays as written. With gradient caching it is the encoder of one piece that is
+    compiled.
+    """
+    for network in method.children():
+        inner = network.encoder if isinstance(network, ChunkedEncoder) else network
+        inner.compile()

@@ -20,13 +20,18 @@ def interruption(error: BaseException) -> BaseException:
 
 
 def explain(error: BaseException, recipe: Recipe, folder: RunFolder) -> TacitError | None:
-    """Memory and disk in words; None for anything else."""
+    """Memory, disk and compiler in words; None for anything else."""
     text = str(error)
     if out_of_memory(error):
         return TacitError(
             f"Out of memory with batches of {recipe.batch_size}. Lower --batch-size, or keep it "
             "and raise --accumulate (micro-batches a step); a smaller --image-size or --encoder "
             f"also helps. ({text.splitlines()[0] if text else type(error).__name__})"
+        )
+    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        return TacitError(
+            f"The networks could not be compiled: {text.splitlines()[0]}. Train without "
+            "`compile`; on a CPU it needs a C++ compiler."
         )
     if lost := lost_process(error):
         advice = (

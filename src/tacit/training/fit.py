@@ -22,8 +22,9 @@ from tacit.errors import MissingExtraError, TacitError
 from tacit.methods.base import Batch, Method
 from tacit.modalities import modality
 from tacit.recipe import Recipe
+from tacit.repeatable import repeatable
 from tacit.seeds import seed_of
-from tacit.training.build import build_method
+from tacit.training.build import build_method, compile_networks
 from tacit.training.checkpoint import CheckpointCallback, find_checkpoint, load_checkpoint
 from tacit.training.explain import explain, interruption
 from tacit.training.folder import RunFolder, write_atomic
@@ -113,7 +114,7 @@ def fit(
         if first:
             folder.lock()
             folder.sweep()
-        with guarded(lambda state, reason: folder.set_status(state, error=reason)):
+        with guarded(lambda state, reason: folder.set_status(state, error=reason)), repeatable():
             return _fit(recipe, folder, method, source, encoder, resume, progress, watch)
     except BaseException as error:
         error = interruption(error)
@@ -166,6 +167,8 @@ def _fit(
     method = with_synchronised_norms(method, recipe)
     if sharded:
         check_shardable(method, own_encoder=encoder is not None)
+    if recipe.compile:
+        compile_networks(method)
     module = TrainingModule(
         method,
         views,

@@ -16,6 +16,7 @@ from tacit.modalities import modality
 from tacit.recipe import Recipe, explain
 
 EPOCHS = 100
+COMPILED = ("image", "series")  # kinds of data whose networks may be compiled
 MONITOR_COST = 0.02  # share of the training time that the monitor may take
 
 
@@ -78,6 +79,13 @@ def resolve(recipe: Recipe, method: type[Method], source: Source) -> Recipe:
             f"monitor), fewer than one batch of {recipe.batch_size * world}. Use a smaller "
             f"--batch-size (at most {len(training) // world}) or more data."
         )
+    if recipe.compile and recipe.modality not in COMPILED:
+        raise ConfigError(
+            f"compile is for data of {' and '.join(COMPILED)}: networks on {recipe.modality} data "
+            "work with matrices whose sizes change with every batch."
+        )
+    if recipe.compile and recipe.strategy == "fsdp":
+        raise ConfigError("compile goes with the strategy ddp, not with fsdp.")
     options = resolve_options(method, recipe.options, recipe.method)
     n_views = recipe.n_views or method.n_views
     changes: dict[str, Any] = {
