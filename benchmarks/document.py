@@ -33,8 +33,8 @@ SUITES = {
         "band matrix.",
     ),
     "step": Suite("step", "The training step", ("quick", "device")),
-    "losses": Suite("losses", "Losses in tiles"),
-    "knn": Suite("knn", "Nearest neighbours and label-free criteria"),
+    "losses": Suite("losses", "Losses in tiles", ("quick", "device")),
+    "knn": Suite("knn", "Nearest neighbours and label-free criteria", ("quick", "device")),
     "decode": Suite("decode", "Decoding"),
     "startup": Suite("startup", "Start-up"),
     "series": Suite(

@@ -1,30 +1,29 @@
 """Contrastive losses in tiles against their plain matrix forms: time and peak memory.
 
-    python -m benchmarks.losses [--quick]
+    python -m benchmarks.losses [--quick] [--device cuda]
 
 Two views of a batch, 128 dimensions, float32, forward and backward, on one thread. The plain forms
 are written as they are published, on the whole matrix of similarities. Times are CPU seconds, the
 median of interleaved repetitions in one process; the largest batches run once, each in a process of
 its own. Peak memory is that of a process of its own, beyond the inputs it holds; what a plain form
-would need beyond the machine's memory is computed from its size, not run.
+would need beyond the machine's memory is computed from its size, not run. On a GPU times are those
+of the clock, every batch is repeated, and the peak is that of torch's allocator.
 """
 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from functools import cache, partial
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.measure import target
+from benchmarks.measure import free_mib, in_process, reset_peak, status_mib, target
 from tacit import losses
 
 DIM, TEMPERATURE, VIEWS = 128, 0.1, 2
@@ -46,19 +45,21 @@ def unit(z: Tensor) -> Tensor:
 
 def without_own(matrix: Tensor) -> Tensor:
     """A square matrix of logits with -inf on its diagonal."""
-    return matrix.masked_fill(torch.eye(len(matrix), dtype=torch.bool), -torch.inf)
+    own = torch.eye(len(matrix), dtype=torch.bool, device=matrix.device)
+    return matrix.masked_fill(own, -torch.inf)
 
 
 def plain_info_nce(z: Tensor) -> Tensor:
     """SimCLR: cross-entropy over the 2N x 2N matrix."""
     u, n = unit(z.flatten(0, 1)), z.shape[1]
-    return F.cross_entropy(without_own(u @ u.T / TEMPERATURE), torch.arange(2 * n).roll(n))
+    positive = torch.arange(2 * n, device=z.device).roll(n)
+    return F.cross_entropy(without_own(u @ u.T / TEMPERATURE), positive)
 
 
 def plain_dcl(z: Tensor) -> Tensor:
     """DCL: neither the anchor nor its positive in the sum."""
     u, n = unit(z.flatten(0, 1)), z.shape[1]
-    instance = torch.arange(n).repeat(2)
+    instance = torch.arange(n, device=z.device).repeat(2)
     logits = u @ u.T / TEMPERATURE
     negatives = logits.masked_fill(instance[:, None] == instance, -torch.inf)
     positive = (u[:n] * u[n:]).sum(1).repeat(2) / TEMPERATURE
@@ -100,14 +101,15 @@ def pair(loss: Callable[..., Tensor], **options: object) -> Loss:
 
 
 @cache
-def queue() -> Tensor:
+def queue(device: torch.device) -> Tensor:
     """65,536 keys, as columns: an input."""
-    return unit(torch.randn(65536, DIM, generator=torch.Generator().manual_seed(1))).T
+    keys = torch.randn(65536, DIM, generator=torch.Generator().manual_seed(1))
+    return unit(keys.to(device)).T
 
 
 def queued(loss: Callable[..., Tensor]) -> Loss:
     """A loss of two views and a queue."""
-    return lambda z: loss(z[0], z[1], queue())
+    return lambda z: loss(z[0], z[1], queue(z.device))
 
 
 COMPARED: dict[str, tuple[Loss, Loss]] = {
@@ -126,7 +128,7 @@ EVERY: dict[str, Loss] = {
     "cacr_loss": cacr,
     "cacr_loss, rbf": lambda z: losses.cacr_loss(unit(z), cost="rbf", return_weights=False).loss,
     "cacr_queue_loss": lambda z: (
-        losses.cacr_queue_loss(unit(z), unit(z), queue(), return_weights=False).loss
+        losses.cacr_queue_loss(unit(z), unit(z), queue(z.device), return_weights=False).loss
     ),
     "cacr_moco_v3_loss": lambda z: losses.cacr_moco_v3_loss(z[1:], z[0]),
     "mv_infonce_loss": losses.mv_infonce_loss,
@@ -146,55 +148,69 @@ EVERY: dict[str, Loss] = {
 }
 
 
-def views(n: int) -> Tensor:
+def views(n: int, device: str) -> Tensor:
     """Two views that agree in part."""
     g = torch.Generator().manual_seed(0)
     shared = torch.randn(n, DIM, generator=g)
-    return (shared + 0.5 * torch.randn(VIEWS, n, DIM, generator=g)).requires_grad_()
+    z = shared + 0.5 * torch.randn(VIEWS, n, DIM, generator=g)
+    return z.to(device).requires_grad_()
 
 
 def step(loss: Loss, z: Tensor) -> tuple[float, float]:
-    """CPU seconds of the loss with its gradient, and its value."""
+    """Seconds of the loss with its gradient (of the CPU, or of the clock), and its value."""
+    clock = time.perf_counter if z.is_cuda else time.process_time
     z.grad = None
-    start = time.process_time()
+    start = clock()
     value = loss(z)
     value.backward()
-    return time.process_time() - start, float(value.detach())
+    if z.is_cuda:
+        torch.cuda.synchronize()
+    return clock() - start, float(value.detach())
 
 
-def _memory(field: str, file: str = "/proc/self/status") -> float:
-    """MiB from /proc (Linux)."""
-    return int(Path(file).read_text().split(f"{field}:")[1].split()[0]) / 1024
+def free(device: str) -> float:
+    """MiB that a plain form may take."""
+    return SHARE * (torch.cuda.mem_get_info()[1] / 2**20 if device == "cuda" else free_mib())
 
 
-def alone(kind: str, name: str, n: int) -> dict[str, float]:
-    """Peak MiB beyond the inputs, and seconds; runs in a process of its own."""
+def alone(kind: str, name: str, n: int, device: str) -> dict[str, float]:
+    """Peak MiB beyond the inputs, and seconds; on the CPU in a process of its own."""
     torch.set_num_threads(1)
     loss = EVERY[name] if kind == "every" else COMPARED[name][kind == "plain"]
-    step(loss, views(64))  # libraries are loaded, and the queue is there
-    z = views(n)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
-    held = _memory("VmRSS")
-    seconds, value = step(loss, z)
-    return {"peak_mib": _memory("VmHWM") - held, "seconds": seconds, "value": value}
+    step(loss, views(64, device))  # libraries are loaded, and the queue is there
+    z = views(n, device)
+    if device == "cuda":
+        step(loss, z)
+        z.grad = None
+        torch.cuda.reset_peak_memory_stats()
+        held = torch.cuda.memory_allocated() / 2**20
+        seconds, value = step(loss, z)
+        peak = torch.cuda.max_memory_allocated() / 2**20
+    else:
+        held = reset_peak()
+        seconds, value = step(loss, z)
+        peak = status_mib("VmHWM")
+    return {"peak_mib": peak - held, "seconds": seconds, "value": value}
 
 
-def in_process(*arguments: object) -> dict[str, float]:
-    """`alone` in a new process."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(alone, arguments)
+def measured(kind: str, name: str, n: int, device: str) -> dict[str, float]:
+    """`alone`, on the CPU in a new process."""
+    if device == "cpu":
+        return in_process(alone, kind, name, n, device)
+    torch.cuda.empty_cache()
+    return alone(kind, name, n, device)
 
 
-def timed(n: int, runs: dict[str, Loss], repetitions: int) -> dict[str, float]:
+def timed(n: int, runs: dict[str, Loss], repetitions: int, device: str) -> dict[str, float]:
     """Median seconds of each, interleaved; the first round does not count."""
-    z, times = views(n), {name: list[float]() for name in runs}
+    z, times = views(n, device), {name: list[float]() for name in runs}
     for _ in range(repetitions + 1):
         for name, loss in runs.items():
             times[name].append(step(loss, z)[0])
     return {name: statistics.median(found[1:]) for name, found in times.items()}
 
 
-def compare(sizes: tuple[int, ...]) -> Table:
+def compare(sizes: tuple[int, ...], device: str) -> Table:
     """Peak, seconds and value; or what a plain form would need. Printed batch by batch."""
     table: Table = {name: {} for name in COMPARED}
     print("| batch | loss | s | s, plain | time / plain | peak, MiB | peak, plain, MiB |")
@@ -202,18 +218,18 @@ def compare(sizes: tuple[int, ...]) -> Table:
     for n in sizes:
         runs: dict[str, Loss] = {}
         for name, (tiled, plain) in COMPARED.items():
-            forms = table[name][str(n)] = {"tacit": in_process("tacit", name, n)}
+            forms = table[name][str(n)] = {"tacit": measured("tacit", name, n, device)}
             runs[f"{name}/tacit"] = tiled
             smaller = [(m, form["plain"]) for m, form in table[name].items() if "plain" in form]
             peaks = [(int(m), row["peak_mib"]) for m, row in smaller if "peak_mib" in row]
             need = max((peak * (n / m) ** 2 for m, peak in peaks[-1:]), default=0.0)
-            if name != "Barlow Twins" and need > SHARE * _memory("MemAvailable", "/proc/meminfo"):
+            if name != "Barlow Twins" and need > free(device):
                 forms["plain"] = {"needs_gib": need / 1024}
                 continue
-            forms["plain"] = in_process("plain", name, n)
+            forms["plain"] = measured("plain", name, n, device)
             runs[f"{name}/plain"] = plain
-        if n < ONCE:
-            for key, seconds in timed(n, runs, 5 if n <= 4096 else 3).items():
+        if n < ONCE or device == "cuda":
+            for key, seconds in timed(n, runs, 5 if n <= 4096 else 3, device).items():
                 name, form = key.split("/")
                 table[name][str(n)][form]["seconds"] = seconds
         for name, batches in table.items():
@@ -231,16 +247,16 @@ def row(forms: Forms) -> str:
     return f"{seconds} | {plain['seconds']:.3g} | {ratio:.2f} | {peak} | {plain['peak_mib']:,.0f}"
 
 
-def main(quick: bool = False) -> dict[str, object]:
+def main(quick: bool = False, device: str = "cpu") -> dict[str, object]:
     """Print both tables and return them."""
     torch.set_num_threads(1)
-    table = compare(QUICK if quick else SIZES)
+    table = compare(QUICK if quick else SIZES, device)
     few, many = QUICK if quick else GROWTH
     print(f"\n| loss | s at {many:,} | peak at {few:,}, MiB | peak at {many:,}, MiB |")
     print("| --- | ---: | ---: | ---: |")
     every = {}
     for name in list(EVERY)[: 2 if quick else None]:
-        rows = {str(n): in_process("every", name, n) for n in (few, many)}
+        rows = {str(n): measured("every", name, n, device) for n in (few, many)}
         a, b = rows.values()
         print(
             f"| {name} | {b['seconds']:.3g} | {a['peak_mib']:.0f} | {b['peak_mib']:.0f} |",
@@ -268,4 +284,5 @@ def targets(table: dict[str, Forms]) -> list[dict[str, object]]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(quick="--quick" in sys.argv)))
+    where = "cuda" if "cuda" in sys.argv else "cpu"
+    print(json.dumps(main("--quick" in sys.argv, where)))
