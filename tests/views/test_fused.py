@@ -6,6 +6,7 @@ import copy
 import logging
 import subprocess
 import sys
+from pickle import UnpicklingError
 from typing import Any
 
 import pytest
@@ -183,18 +184,28 @@ def test_without_numba_and_with_one_that_does_not_work(
     assert views(images(2, 3, 20, 20), seeded())[0].shape == (2, 3, 16, 16)
 
 
-def test_a_machine_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), EOFError(), UnpicklingError()])
+def test_a_full_disk_and_a_damaged_file(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def njit(function: Any, **options: object) -> Any:
+        def fail(*arguments: object) -> None:
+            raise error
 
-    def njit(function: object, **options: object) -> object:
-        asked.append(options.get("cache", False))
+        return fail if options.get("cache") else function
+
+    monkeypatch.setattr(fused, "njit", njit)
+    seen: list[int] = []
+    fused._compiled(seen.append)(3)
+    assert seen == [3]
+
+
+def test_a_machine_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def njit(function: Any, **options: object) -> Any:
         if options.get("cache"):
             raise RuntimeError("cannot cache function: no locator available")
         return function
 
     monkeypatch.setattr(fused, "njit", njit)
     assert fused._compiled(len) is len
-    assert asked == [True, False]
 
 
 def test_numba_is_not_imported_before_it_is_used() -> None:

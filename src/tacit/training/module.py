@@ -18,6 +18,7 @@ from tacit.seeds import seed_of
 from tacit.training.optim import build_optimizer
 from tacit.training.schedule import lr_factor
 from tacit.training.stream import RawBatch
+from tacit.views import Views
 
 log = logging.getLogger("tacit")
 
@@ -84,6 +85,10 @@ class TrainingModule(L.LightningModule):
 
     def on_fit_start(self) -> None:
         self.generator = torch.Generator(device=self.device)
+        if self.device.type == "cpu" and self.total_steps is not None:
+            for part in self.views.modules():
+                if isinstance(part, Views):
+                    part.fuse(samples=self.total_steps * (self.recipe.batch_size or 0))
         self._started = time.monotonic()
         self._read_clock()
 

@@ -9,6 +9,7 @@ numba compiles the loops (seconds, then kept on disk), so only `Views.fuse` impo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -129,11 +130,20 @@ def _array(values: Tensor) -> np.ndarray:
 
 
 def _compiled(function: Callable[..., None]) -> Callable[..., None]:
-    """Compiled at the first call, and kept on disk where numba finds a folder that it may use."""
+    """Compiled at the first call; kept on disk, where numba finds a folder that works."""
+    here = njit(function, **_OPTIONS)
     try:
-        return njit(function, cache=True, **_OPTIONS)
-    except RuntimeError:  # neither beside this file nor at home
-        return njit(function, **_OPTIONS)
+        kept = njit(function, cache=True, **_OPTIONS)
+    except RuntimeError:  # it may write neither beside this file nor at home
+        return here
+
+    def call(*arguments: Any) -> None:
+        try:
+            kept(*arguments)
+        except (OSError, EOFError, UnpicklingError):  # no room, or a damaged file
+            here(*arguments)
+
+    return call
 
 
 @njit(**_OPTIONS)
@@ -227,11 +237,8 @@ def _fill(out: Any, raw: Any, plan: Any, luma: Any, scale: Any, bias: Any, bicub
             _transpose(turned[left:right, along], rows[:, across + left : across + right])
         _mix(columns, turned, plan.columns[i], plan.across[i])
         for k in range(channels):
-            along = slice(k * size, (k + 1) * size)
-            if plan.transpose[i]:
-                out[i, k] = columns[:, along]
-            else:
-                _transpose(out[i, k], columns[:, along])
+            one = columns[:, k * size : (k + 1) * size]
+            _transpose(out[i, k], one.T if plan.transpose[i] else one)
         view = out[i].reshape(channels, size * size)
         if bicubic:
             _scale(view, _ONE, _ZERO)
@@ -248,7 +255,7 @@ def _fill(out: Any, raw: Any, plan: Any, luma: Any, scale: Any, bias: Any, bicub
                     _hue(view, plan.hue[i], plan.ends[i])
         if plan.grey[i]:
             _saturation(view, _ZERO)
-        for channel in range(channels):
-            one, factor, add = view[channel], scale[channel], bias[channel]
-            for p in range(len(one)):
-                one[p] = one[p] * factor + add
+        for k in range(channels):
+            pixels, factor, add = view[k], scale[k], bias[k]
+            for p in range(len(pixels)):
+                pixels[p] = pixels[p] * factor + add
