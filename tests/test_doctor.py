@@ -1,6 +1,7 @@
 """`tacit doctor`: what is well, what is not, and what to do."""
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tacit.cli import app
-from tacit.doctor import EXTRAS, _disk, _guarded, examine
+from tacit.doctor import EXTRAS, _disk, _guarded, _views, examine
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +24,7 @@ def test_everything_is_looked_at():
         "torch",
         "hardware",
         "precision",
+        "views",
         "memory",
         "disk",
         "cache",
@@ -58,6 +60,19 @@ def test_a_full_or_closed_disk_is_a_problem(tmp_path, monkeypatch):
     finding = _guarded("disk", _disk)
     assert finding.state == "problem"
     assert "Permission denied" in finding.text
+
+
+def test_numba_that_is_there_or_is_not_or_does_not_work(monkeypatch):
+    pytest.importorskip("numba")
+    assert re.search(r"compiled by numba \d", _views().text)
+    monkeypatch.setitem(sys.modules, "numba", None)  # its import is an ImportError
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    finding = _views()
+    assert finding.state == "note"
+    assert "numba cannot be used" in finding.text
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert _views().state == "ok"
+    assert "torch alone" in _views().text
 
 
 def test_the_extras_are_those_that_can_be_installed():
