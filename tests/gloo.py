@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any
 
 WORLDS = (2, 3)
-LIMIT = 500  # seconds, on a machine that does much else; what hangs is a failure
+LIMIT = 900  # seconds, on a machine that does much else; what hangs is a failure
 
 
 def start(script: str, folder: Path, worlds: Sequence[int] = WORLDS) -> dict[int, list[Any]]:
     """What `work` of a script returned, by number of processes and rank."""
     import torch
 
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
+    path = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path)}
     command = [sys.executable, script, str(folder)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT)
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import namedtuple
 from pathlib import Path
 
@@ -23,13 +22,14 @@ from tacit.data import cache as module
 from tacit.errors import DataError
 
 OPEN = """
-import sys, time
+import itertools, os, signal, sys
 import tacit.data.stream as stream
-decode = stream.decode
-def slow(*args):
-    time.sleep(float(sys.argv[2]))
+last = int(sys.argv[2])
+def counted(*args, decode=stream.decode, calls=itertools.count(1)):
+    if next(calls) == last:
+        os.kill(os.getpid(), signal.SIGKILL)
     return decode(*args)
-stream.decode = slow
+stream.decode = counted
 from tacit.data import open_source
 source = open_source("images:" + sys.argv[1], progress=False)
 print(source.fingerprint, len(source))
@@ -107,16 +107,17 @@ def test_pickled_source_carries_no_pixels(tmp_path: Path) -> None:
     assert torch.equal(pickle.loads(data).batch([1]), source.batch([1]))
 
 
-def start(folder: Path, delay: float) -> subprocess.Popen[str]:
+def start(folder: Path, last: int = 0) -> subprocess.Popen[str]:
+    """A process that opens a folder, and kills itself when it decodes the `last` image."""
     return subprocess.Popen(
-        [sys.executable, "-c", OPEN, str(folder), str(delay)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", OPEN, str(folder), str(last)], stdout=subprocess.PIPE, text=True
     )
 
 
 def test_two_processes_build_one_entry(tmp_path: Path, cache: Path) -> None:
     write_images(tmp_path, 40)
-    processes = [start(tmp_path, 0.01) for _ in range(2)]
-    answers = [process.communicate(timeout=120)[0] for process in processes]
+    processes = [start(tmp_path) for _ in range(2)]
+    answers = [process.communicate(timeout=600)[0] for process in processes]
     assert answers[0] == answers[1]
     assert answers[0].split()[1] == "40"
     assert len(entries(cache)) == 1
@@ -125,13 +126,10 @@ def test_two_processes_build_one_entry(tmp_path: Path, cache: Path) -> None:
 
 def test_killed_while_building(tmp_path: Path, cache: Path) -> None:
     write_images(tmp_path, 40)
-    process = start(tmp_path, 0.5)
-    deadline = time.monotonic() + 120
-    while not list(cache.glob("*.tmp-*/pixels.u8")):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process = start(tmp_path, last=20)
+    process.communicate(timeout=600)
+    assert process.returncode == -signal.SIGKILL
+    assert list(cache.glob("*.tmp-*/pixels.u8"))
     assert len(entries(cache)) == 1  # what it left behind
     source = open_folder(tmp_path)
     assert len(source) == 40

@@ -24,7 +24,7 @@ def tacit(*arguments, cwd, code=0, **options):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         **options,
     )
     assert done.returncode == code, done.stderr[-2000:]
@@ -128,6 +128,7 @@ def signalled(name, *arguments, cwd):
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
+        timeout=600,
     )
 
 
@@ -152,7 +153,7 @@ def test_an_interrupted_run_resumes_to_the_same_numbers(tmp_path):
 
 def test_a_killed_run_says_so_and_resumes(tmp_path):
     arguments = ["pretrain", "simclr", "digits", "--steps", "40", *FAST, "--no-report"]
-    often = ["--set", "checkpoint_every=0.01"]
+    often = ["--set", "checkpoint_every=0.000001"]
     killed = signalled("SIGKILL", *arguments, *often, "-o", "run", cwd=tmp_path)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert "killed" in tacit("runs", ".", cwd=tmp_path).stdout

@@ -18,7 +18,7 @@ import tacit
 from tacit.run import Run
 
 COMMON = ["simclr", "digits", "--batch-size", "16", "--image-size", "16", "--set"]
-COMMON += ["monitor.samples=32", "--set", "checkpoint_every=0.001"]
+COMMON += ["monitor.samples=32", "--set", "checkpoint_every=0.000001"]
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ PAIRS = [
 @pytest.mark.parametrize(("stage", "number"), PAIRS)
 def test_a_signal_at_any_stage(stage: str, number: int, tmp_path: Path, command) -> None:
     wrap, begun = STAGES[stage]
-    slow = ["--set", "checkpoint_every=0.001"] if stage == "in saving" else []
+    slow = ["--set", "checkpoint_every=0.000001"] if stage == "in saving" else []
     done = command("pretrain", *COMMON, *slow, "-o", tmp_path / "run", before=lambda: wrap(number))
     assert done.code == SIGNALS[number], done.text
     assert "Traceback" not in done.text

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import socket
 import sys
 from datetime import timedelta
 
 import pytest
 import torch
+import torch.distributed as dist
 from lightning.fabric.plugins.environments import (
     LightningEnvironment,
     SLURMEnvironment,
@@ -32,7 +34,7 @@ from tacit.training.launch import (
     strategy,
     with_synchronised_norms,
 )
-from tacit.training.launcher import FIRST
+from tacit.training.launcher import FIRST, OneMachine
 from tacit.training.sharding import blocks, check_shardable
 
 NAMES = ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_JOB_NAME", "TORCHELASTIC_RUN_ID")
@@ -58,6 +60,19 @@ def test_one_process_is_left_alone() -> None:
     assert isinstance(environment(recipe), LightningEnvironment)
     assert rank() == 0
     assert strategy(recipe) == "auto"
+
+
+def test_the_port_of_a_machine_is_kept_for_its_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MASTER_PORT", raising=False)
+    here = OneMachine()
+    port = here.main_port
+    assert here.main_port == port
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("", port))
+    store = dist.TCPStore("127.0.0.1", port, 1, is_master=True, timeout=timedelta(minutes=5))
+    assert store.port == port
+    monkeypatch.setenv("MASTER_PORT", "1234")
+    assert OneMachine().main_port == 1234
 
 
 def test_torchrun_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ FAST = {
     "batch_size": 32,
     "monitor_every": 5,
     "monitor": {"samples": 32},
-    "checkpoint_every": 0.001,
+    "checkpoint_every": 1e-6,  # seconds: after every step
     "progress": False,
 }
 

@@ -31,7 +31,7 @@ from tacit.methods.base import Method
 from tacit.recipe import Recipe
 from tacit.training import together
 from tacit.training.folder import RunFolder
-from tacit.training.launcher import DDP, FullySharded, end_with_first
+from tacit.training.launcher import DDP, FullySharded, OneMachine, end_with_first
 
 log = logging.getLogger("tacit")
 
@@ -56,7 +56,7 @@ def environment(recipe: Recipe) -> ClusterEnvironment:
             return SLURMEnvironment(auto_requeue=False)
         except RuntimeError as error:
             raise ConfigError(str(error)) from None
-    return LightningEnvironment()
+    return OneMachine()
 
 
 def join(recipe: Recipe) -> Recipe:

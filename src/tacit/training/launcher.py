@@ -10,6 +10,7 @@ import ctypes
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
+from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
@@ -30,6 +32,23 @@ LOOK = 0.5  # seconds between looks
 
 
 Ended: TypeAlias = Callable[[str, str], object]
+
+
+class OneMachine(LightningEnvironment):
+    """Processes of one machine, at a port that nobody else gets until they have met.
+
+    Lightning's own lets go of the port that it finds, seconds before the processes meet there.
+    """
+
+    @property
+    def main_port(self) -> int:
+        """Bound from now on; who shares the address, as torch does, can still listen there."""
+        if self._main_port == -1 and "MASTER_PORT" not in os.environ:
+            self._held = socket.socket()
+            self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._held.bind((self.main_address, 0))
+            self._main_port = self._held.getsockname()[1]
+        return super().main_port
 
 
 class Launcher(_SubprocessScriptLauncher):
