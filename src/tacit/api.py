@@ -11,6 +11,7 @@ from tacit.data import ImageSource, Source, open_source
 from tacit.data.spec import spec_modality
 from tacit.errors import ConfigError
 from tacit.methods.base import Method
+from tacit.modalities import modality
 from tacit.options import build_recipe, check_words
 from tacit.recipe import Recipe
 from tacit.registry import METHODS
@@ -37,7 +38,7 @@ def pretrain(
     data : source spec (`photos`, `cifar10`, `images:DIR`, ...), array, tensor or source.
     out : run folder; `runs/METHOD-DATA-TIME` by default.
     encoder : name (`small`, `resnet18`, `timm:NAME` ...) or the user's own nn.Module.
-    recipe : a complete recipe instead of the method's defaults; `options` are laid over it.
+    recipe : a complete recipe instead of method and options; `recipe.changed({...})` is another.
     progress : show a progress bar.
     options : recipe fields and method options, for instance `epochs=100, temperature=0.2`.
 
@@ -62,6 +63,9 @@ def pretrain(
         recipe = build_recipe(method, name, options, spec_modality(data))
     elif options:
         raise ConfigError("Give either a recipe or options, not both: recipe.changed({...}).")
+
+    if module is None and recipe.encoder is not None:
+        modality(recipe.modality).check_encoder(recipe.encoder)
 
     # Lightning takes seconds to import: only who trains waits for it.
     from tacit.training.fit import fit

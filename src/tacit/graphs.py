@@ -6,6 +6,7 @@
 [1, 0, 0, 0]
 """
 
+from tacit.evaluation.graph_finetune import finetune_graphs, scaffold_split
 from tacit.evaluation.graph_probes import NodeProbe, linear_probe, svm_probe
 from tacit.methods.predictive._tasks import (
     TASKS,
@@ -51,6 +52,7 @@ __all__ = [
     "Trained",
     "build_task",
     "context_distribution",
+    "finetune_graphs",
     "iterative_classification",
     "label_propagation",
     "linear_probe",
@@ -59,6 +61,7 @@ __all__ = [
     "prototype_label_correction",
     "published_lambda",
     "published_options",
+    "scaffold_split",
     "svm_probe",
     "task_options",
     "train_with_pretext",

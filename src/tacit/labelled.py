@@ -50,6 +50,12 @@ def evaluate_run(
     sources = run.open(data, "train"), run.open(data, "test")
     train, test = sources
     if train.labels is None or test.labels is None:
+        if getattr(train, "targets", None) is not None:
+            raise DataError(
+                f"'{train.name}' has several tasks a graph and no label, which the protocols "
+                f"{', '.join(names)} need. Fine-tune on its tasks in Python: "
+                "tacit.graphs.finetune_graphs."
+            )
         raise DataError(
             f"'{train.name}' has no labels, which the protocols {', '.join(names)} need. "
             "Label-free criteria are in the report and in metrics.csv."

@@ -142,6 +142,8 @@ def test_fine_tuning_learns_and_leaves_the_encoder() -> None:
     assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
     with pytest.raises(ValueError, match="validation split is empty"):
         finetune_graphs(encoder, source, [splits[0], splits[1][:0], splits[2]])
+    with pytest.raises(ValueError, match=r"both classes in the test split \(2 graphs\)"):
+        finetune_graphs(encoder, source, [splits[0], splits[1], np.array([51, 53])])
     source.targets = None
     with pytest.raises(ValueError, match="no targets"):
         finetune_graphs(encoder, source, splits)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import tacit
 from tacit.data.graph import GraphSetSource, GraphSource
 from tacit.encoders.gnn import GNNEncoder, MoleculeEncoder
 from tacit.errors import ConfigError, DataError
@@ -101,3 +104,12 @@ def test_raw_features_of_nodes_and_graphs() -> None:
     view = GRAPH.training_views(RECIPE, {})
     assert view(raw, torch.Generator()) == [raw]
     assert GRAPH.eval_view({})(raw) is raw
+
+
+def test_several_tasks_a_graph_are_not_labels(tmp_path: Path) -> None:
+    tasks = np.zeros((20, 2), np.float32)
+    source = GraphSetSource("t", np.ones((40, 3)), np.zeros((2, 0)), np.full(20, 2), targets=tasks)
+    options = {"steps": 1, "encoder_options": {"hidden": 8}, "progress": False}
+    run = tacit.pretrain("graphmae", source, out=tmp_path / "r", **options)
+    with pytest.raises(DataError, match=r"several tasks a graph .* tacit\.graphs\.finetune_graphs"):
+        run.evaluate("knn", data=source)

@@ -58,6 +58,12 @@ def finetune_graphs(
         if not len(rows):
             raise ValueError(f"the {name} split is empty")
     targets = torch.from_numpy(np.asarray(source.targets, np.float32))
+    for name, rows in zip(("validation", "test"), splits[1:]):
+        if not _tasks_with_both(targets[rows]):  # before an hour of training, not after
+            raise ValueError(
+                f"no task has both classes in the {name} split ({len(rows)} graphs): ROC-AUC is "
+                "not defined there; use other splits or more graphs"
+            )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = copy.deepcopy(encoder)
@@ -98,14 +104,18 @@ def mean_auc(scores: Tensor, targets: Tensor) -> float:
     from sklearn.metrics import roc_auc_score
 
     values = []
-    for score, target in zip(scores.T, targets.T):
-        known = ~target.isnan()
-        truth = target[known].numpy()
-        if len(np.unique(truth)) == 2:
-            values.append(roc_auc_score(truth, score[known].numpy()))
+    for task in _tasks_with_both(targets):
+        known = ~targets[:, task].isnan()
+        values.append(roc_auc_score(targets[known, task].numpy(), scores[known, task].numpy()))
     if not values:
         raise ValueError("no task has both classes in this split: ROC-AUC is not defined")
     return float(np.mean(values))
+
+
+def _tasks_with_both(targets: Tensor) -> list[int]:
+    """Columns in which both 0 and 1 are known."""
+    both = (targets == 0).any(0) & (targets == 1).any(0)
+    return both.nonzero()[:, 0].tolist()
 
 
 def scaffold_split(
