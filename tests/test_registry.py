@@ -5,6 +5,7 @@ import pytest
 
 from tacit.errors import ConfigError
 from tacit.methods.base import Method
+from tacit.modalities import modality
 from tacit.registry import METHODS, canonical
 
 
@@ -57,3 +58,33 @@ def test_only_training_imports_lightning():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"
+
+
+def test_a_wrong_encoder_is_told_before_lightning_is_imported():
+    code = (
+        "import sys, tacit, tacit.errors\n"
+        "try: tacit.pretrain('simclr', 'digits', encoder='resnet81')\n"
+        "except tacit.errors.ConfigError as error: print(error)\n"
+        "print('lightning' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    words, lightning = found.stdout.splitlines()
+    assert words.startswith("unknown encoder 'resnet81'. Did you mean 'resnet18'?")
+    assert lightning == "False"
+
+
+@pytest.mark.parametrize(
+    ("kind", "known", "unknown", "words"),
+    [
+        ("image", ["small", "ViT-S", "timm:any"], "smal", "Did you mean 'small'"),
+        ("image", [], "tim:any", "timm:NAME"),
+        ("series", ["resnet1d", "mapped:tcn"], "mapped:tnc", "Did you mean 'tcn'"),
+        ("graph", ["gat", "molecule"], "gta", "Did you mean 'gat'"),
+        ("fmri", ["gin"], "gni", "Did you mean 'gin'"),
+    ],
+)
+def test_names_of_encoders_are_checked_without_building(kind, known, unknown, words):
+    for name in known:
+        modality(kind).check_encoder(name)
+    with pytest.raises(ConfigError, match=words):
+        modality(kind).check_encoder(unknown)

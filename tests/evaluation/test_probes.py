@@ -169,6 +169,12 @@ def test_few_shot_draws_that_many_rows_of_each_class(monkeypatch: pytest.MonkeyP
     assert not torch.equal(seen[0][0], seen[1][0])
 
 
+@pytest.mark.parametrize("classes", [5, 6])
+def test_five_best_of_five_are_not_worth_a_row(classes: int) -> None:
+    x, y = torch.eye(classes).repeat(10, 1), torch.arange(10 * classes) % classes
+    assert ("top5" in evaluate_embeddings(x, y, x, y, ["linear"])["linear"]) == (classes > 5)
+
+
 def test_evaluate_embeddings(digits) -> None:
     x, y, test_x, test_y = digits
     results = evaluate_embeddings(x, y, test_x, test_y)

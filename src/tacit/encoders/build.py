@@ -39,6 +39,31 @@ def encoder_names() -> list[str]:
     return list(_ENCODERS)
 
 
+def encoder_key(name: str) -> str:
+    """How the table knows an encoder; the name of another library's model stays as it is.
+
+    Raises
+    ------
+    ConfigError : there is no such encoder or library.
+
+    >>> encoder_key("ViT-Ti"), encoder_key("timm:convnext_tiny")
+    ('vit_ti', 'timm:convnext_tiny')
+    """
+    library, colon, _ = name.partition(":")
+    if colon and library not in EXTERNAL:
+        raise ConfigError(
+            f"unknown library '{library}' in the encoder '{name}'; use "
+            f"{', '.join(f'{known}:NAME' for known in EXTERNAL)}"
+        )
+    key = name.lower().replace("-", "_")
+    if not colon and key not in _ENCODERS:
+        raise ConfigError(
+            f"unknown encoder '{name}'.{did_you_mean(key, _ENCODERS)} Known: "
+            f"{', '.join(_ENCODERS)}, {', '.join(f'{known}:NAME' for known in EXTERNAL)}"
+        )
+    return name if colon else key
+
+
 def build_encoder(
     name: str | nn.Module, *, in_channels: int, image_size: int, **options: Any
 ) -> Encoder:
@@ -76,20 +101,10 @@ def build_encoder(
                 )
             return name
         return ModuleEncoder(name, in_channels=in_channels, image_size=image_size, **options)
-    library, colon, model = name.partition(":")
+    key = encoder_key(name)
+    library, colon, model = key.partition(":")
     if colon:
-        if library not in EXTERNAL:
-            raise ConfigError(
-                f"unknown library '{library}' in the encoder '{name}'; use "
-                f"{', '.join(f'{known}:NAME' for known in EXTERNAL)}"
-            )
         return EXTERNAL[library](model, in_channels=in_channels, image_size=image_size, **options)
-    key = name.lower().replace("-", "_")
-    if key not in _ENCODERS:
-        raise ConfigError(
-            f"unknown encoder '{name}'.{did_you_mean(key, _ENCODERS)} Known: "
-            f"{', '.join(_ENCODERS)}, {', '.join(f'{known}:NAME' for known in EXTERNAL)}"
-        )
     cls, arguments, defaults = _ENCODERS[key]
     taken = list(inspect.signature(cls).parameters)[: len(arguments)]
     checked = check_options(key, cls, options, ("in_channels", "image_size", *taken))

@@ -14,6 +14,22 @@ from tacit.errors import ConfigError, did_you_mean
 Table = Mapping[str, tuple[type[Encoder], dict[str, Any]]]
 
 
+def named(kind: str, table: Table, name: str) -> tuple[type[Encoder], dict[str, Any]]:
+    """What a table has under a name ('-' reads as '_').
+
+    Raises
+    ------
+    ConfigError : it has nothing there.
+    """
+    key = name.lower().replace("-", "_")
+    known = {entry.replace("-", "_"): entry for entry in table}
+    if key not in known:
+        raise ConfigError(
+            f"unknown {kind} '{name}'.{did_you_mean(key, known)} Known: {', '.join(table)}"
+        )
+    return table[known[key]]
+
+
 def build_named(
     kind: str, table: Table, name: str, options: Mapping[str, Any], **sizes: Any
 ) -> Encoder:
@@ -35,13 +51,7 @@ def build_named(
     >>> build_named("encoder", table, "small", {}, in_channels=3, image_size=32).in_channels
     3
     """
-    key = name.lower().replace("-", "_")
-    known = {entry.replace("-", "_"): entry for entry in table}
-    if key not in known:
-        raise ConfigError(
-            f"unknown {kind} '{name}'.{did_you_mean(key, known)} Known: {', '.join(table)}"
-        )
-    cls, defaults = table[known[key]]
+    cls, defaults = named(kind, table, name)
     return cls(**sizes, **{**defaults, **check_options(name, cls, options, tuple(sizes))})
 
 

@@ -63,6 +63,10 @@ class Modality(ABC):
         """What the encoder reads, as JSON values."""
 
     @abstractmethod
+    def check_encoder(self, name: str) -> None:
+        """Refuse, with a suggestion, a name that `build_encoder` does not know."""
+
+    @abstractmethod
     def build_encoder(
         self, name: str | nn.Module, spec: dict[str, Any], options: dict[str, Any]
     ) -> Encoder:

@@ -13,13 +13,14 @@ from tacit.data import Source
 from tacit.data.fmri import FMRISource
 from tacit.encoders.base import Encoder
 from tacit.encoders.fmri import DynamicFCEncoder
-from tacit.encoders.named import build_named
+from tacit.encoders.named import build_named, named
 from tacit.errors import ConfigError, DataError
 from tacit.modalities.base import Modality, grouped_reservoir
 from tacit.recipe import Recipe
 from tacit.views.fmri import window_fc
 
 ENCODERS: dict[str, tuple[type[Encoder], dict[str, Any]]] = {"gin": (DynamicFCEncoder, {})}
+KIND = "fmri encoder"  # in messages
 BATCH = 8  # recordings a step
 EPOCHS = 50  # passes over all windows
 LOOKS = 20  # of the monitor; one encodes all windows of its recordings
@@ -73,6 +74,9 @@ class FMRI(Modality):
         assert isinstance(source, FMRISource)
         return {"n_rois": source.shape[0], "tr": source.tr}
 
+    def check_encoder(self, name: str) -> None:
+        named(KIND, ENCODERS, name)
+
     def build_encoder(
         self, name: str | nn.Module, spec: dict[str, Any], options: dict[str, Any]
     ) -> Encoder:
@@ -83,9 +87,7 @@ class FMRI(Modality):
                     f"not {type(name).__name__}."
                 )
             return name
-        return build_named(
-            "fmri encoder", ENCODERS, name, options, n_rois=spec["n_rois"], tr=spec["tr"]
-        )
+        return build_named(KIND, ENCODERS, name, options, n_rois=spec["n_rois"], tr=spec["tr"])
 
     def training_views(self, recipe: Recipe, spec: dict[str, Any]) -> nn.Module:
         return Recordings(recipe.n_views or 1)

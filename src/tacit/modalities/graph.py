@@ -12,7 +12,7 @@ from tacit.data import Source
 from tacit.data.graph import GraphSource
 from tacit.encoders.base import Encoder
 from tacit.encoders.gnn import GNNEncoder, MoleculeEncoder, global_pool
-from tacit.encoders.named import build_named
+from tacit.encoders.named import build_named, named
 from tacit.errors import ConfigError, DataError
 from tacit.methods.generative._graphmae_presets import preset
 from tacit.methods.generative.graphmae import GraphMAE
@@ -24,6 +24,8 @@ from tacit.seeds import seed_of
 ENCODERS: dict[str, tuple[type[Encoder], dict[str, Any]]] = {
     kind: (GNNEncoder, {"kind": kind}) for kind in ("gat", "dotgat", "gcn", "gin", "sage")
 }
+MOLECULE = "molecule"  # the encoder of atoms and bonds
+KIND = "graph encoder"  # in messages
 GRAPHS_A_STEP = 32
 NODES_A_STEP = 1024
 
@@ -76,7 +78,7 @@ class Graph(Modality):
                 f"'{encoder}' cannot read: use the method graphmae-molecules, or the encoder "
                 "molecule."
             )
-        if encoder == "molecule" and getattr(source, "edge_attr", None) is None:
+        if encoder == MOLECULE and getattr(source, "edge_attr", None) is None:
             raise DataError(
                 f"'{source.name}' has no atoms and bonds, which the encoder molecule reads: use "
                 "molecules:FILE.csv, or another method and encoder."
@@ -85,6 +87,10 @@ class Graph(Modality):
 
     def input_spec(self, recipe: Recipe, source: Source) -> dict[str, Any]:
         return {"in_dim": int(source.width)}  # type: ignore[attr-defined]
+
+    def check_encoder(self, name: str) -> None:
+        if name != MOLECULE:
+            named(KIND, ENCODERS, name)
 
     def build_encoder(
         self, name: str | nn.Module, spec: dict[str, Any], options: dict[str, Any]
@@ -96,9 +102,9 @@ class Graph(Modality):
                     "takes a tacit.data.graph.GraphBatch"
                 )
             return name
-        if name == "molecule":
-            return build_named("graph encoder", {"molecule": (MoleculeEncoder, {})}, name, options)
-        return build_named("graph encoder", ENCODERS, name, options, in_dim=spec["in_dim"])
+        if name == MOLECULE:
+            return build_named(KIND, {MOLECULE: (MoleculeEncoder, {})}, name, options)
+        return build_named(KIND, ENCODERS, name, options, in_dim=spec["in_dim"])
 
     def training_views(self, recipe: Recipe, spec: dict[str, Any]) -> nn.Module:
         return Same()

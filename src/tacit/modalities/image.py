@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tacit.data import ImageSource, Source
 from tacit.defaults import METHOD, default_recipe
 from tacit.encoders.base import Encoder
-from tacit.encoders.build import build_encoder
+from tacit.encoders.build import build_encoder, encoder_key
 from tacit.errors import DataError
 from tacit.modalities.base import Modality
 from tacit.recipe import Recipe
@@ -51,6 +51,9 @@ class Image(Modality):
         mean, std = source.statistics()  # type: ignore[attr-defined]
         channels, size = source.shape[0], recipe.image_size  # type: ignore[attr-defined]
         return {"in_channels": channels, "image_size": size, "mean": mean, "std": std}
+
+    def check_encoder(self, name: str) -> None:
+        encoder_key(name)
 
     def build_encoder(
         self, name: str | nn.Module, spec: dict[str, Any], options: dict[str, Any]

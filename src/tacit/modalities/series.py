@@ -11,13 +11,14 @@ from torch import nn
 from tacit.data import Source
 from tacit.data.series import SeriesSource
 from tacit.encoders.base import Encoder
-from tacit.encoders.named import build_named
+from tacit.encoders.named import build_named, named
 from tacit.encoders.series import SERIES_ENCODERS, MappedEncoder
 from tacit.errors import ConfigError, DataError
 from tacit.modalities.base import Modality, grouped_reservoir
 from tacit.recipe import OptimizerConfig, Recipe
 from tacit.views import SERIES_PRESETS, SeriesEvalView, build_series_views
 
+KIND = "series encoder"  # in messages
 ENCODER = "resnet1d"
 MAPPED = "mapped:"  # MappedEncoder around the encoder that is named behind it
 BATCH = 256
@@ -67,6 +68,9 @@ class Series(Modality):
             "std": std,
         }
 
+    def check_encoder(self, name: str) -> None:
+        named(KIND, SERIES_ENCODERS, name.removeprefix(MAPPED))
+
     def build_encoder(
         self, name: str | nn.Module, spec: dict[str, Any], options: dict[str, Any]
     ) -> Encoder:
@@ -81,9 +85,9 @@ class Series(Modality):
             time = self.build_encoder(name.removeprefix(MAPPED), spec, inner)
             table: dict[str, Any] = {"mapped": (MappedEncoder, {})}
             sizes = {"time": time, "length": spec["length"]}
-            return build_named("series encoder", table, "mapped", own, **sizes)
+            return build_named(KIND, table, "mapped", own, **sizes)
         sizes = {key: spec[key] for key in _sizes(name) if spec[key] is not None}
-        return build_named("series encoder", SERIES_ENCODERS, name, options, **sizes)
+        return build_named(KIND, SERIES_ENCODERS, name, options, **sizes)
 
     def training_views(self, recipe: Recipe, spec: dict[str, Any]) -> nn.Module:
         return build_series_views(
