@@ -40,9 +40,10 @@ def evaluate_embeddings(
     """Labelled protocols with their usual settings, fitted to the size of the data.
 
     "knn": weighted kNN, k = 20 (at most n), T = 0.07. "linear": L-BFGS logistic regression with C
-    from {0.01, 0.1, 1} by a held-out split; "top5" with more than five classes. "few-shot": 5 labels
-    a class (or as many as the rarest class has), 5 draws. "retrieval": the test rows search the
-    training rows. "svm": RBF support vector machine, C by 5 folds of the training rows, as published for graphs.
+    from {0.01, 0.1, 1} by a held-out split; "top5" with more than five classes. "few-shot": 5
+    labels a class (or as many as the rarest class has), 5 draws. "retrieval": the test rows search
+    the training rows. "svm": RBF support vector machine, C by 5 folds of the training rows, as
+    published for graphs.
 
     Parameters
     ----------
