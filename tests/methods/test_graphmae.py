@@ -247,6 +247,10 @@ def test_encoders_of_the_other_kind_are_refused() -> None:
 def test_positional_decoder_and_width() -> None:
     encoder = GNNEncoder("gat", 4, 8, heads=2)
     assert GraphMAE(encoder, "mlp", 4, mask_rate=0.3).config.decoder_kind == "mlp"
+    given = GraphMAE(encoder, "gat", 4, 0.3, 0.1, 0.2, "mse", 2.0).config
+    assert given == GraphMAE.Config(
+        mask_rate=0.3, replace_rate=0.1, drop_edge_rate=0.2, loss="mse", alpha=2.0
+    )
     with pytest.raises(ValueError, match="differs from the encoder's 4"):
         GraphMAE(encoder, in_dim=5)
 

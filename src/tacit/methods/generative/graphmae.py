@@ -20,6 +20,8 @@ from tacit.methods.generative._graphmae_presets import PRESETS, preset
 from tacit.recipe import Recipe
 from tacit.views.graph import MaskedNodes, draw_masked_nodes, drop_edges
 
+IN_ORDER = ("mask_rate", "replace_rate", "drop_edge_rate", "loss", "alpha")  # after the width
+
 
 class GraphMAE(Method):
     """Hide the features of random nodes and rebuild them from the codes of their neighbours.
@@ -75,9 +77,11 @@ class GraphMAE(Method):
         encoder: GNNEncoder,
         config: Any = None,
         in_dim: int | None = None,
+        *in_order: Any,
         **options: Any,
     ) -> None:
-        if isinstance(config, str):  # GraphMAE(encoder, "gat", ...)
+        options = {**dict(zip(IN_ORDER, in_order)), **options}
+        if isinstance(config, str):  # GraphMAE(encoder, "gat", in_dim, mask_rate, ...)
             options, config = {"decoder_kind": config, **options}, None
         if not isinstance(encoder, GNNEncoder):
             raise ConfigError(
