@@ -61,7 +61,8 @@ def searches(bank: Tensor, queries: Tensor, k: int) -> dict[str, Callable[[], ob
 
         def plain() -> object:
             unit = [torch.nn.functional.normalize(x) for x in (bank, queries)]
-            return [(block @ unit[0].T).topk(k) for block in unit[1].split(2048)]
+            found = [(block @ unit[0].T).topk(k) for block in unit[1].split(2048)]
+            return [x.cpu() for part in found for x in part]
 
         return {"tacit": finished(works["tacit"]), "torch": finished(plain)}
     if installed("faiss"):

@@ -111,7 +111,7 @@ class Step:
         self.optimizer.zero_grad()
 
     def whole(self) -> None:
-        with contextlib.nullcontext() if self.plain else repeatable():
+        with contextlib.nullcontext() if self.plain else repeatable(strict=True):
             self.backward()
             self.update()
         if self.device == "cuda":

@@ -115,6 +115,7 @@ class Recipe(_Strict):
     compile: bool = Field(
         False, description="compile the networks: a minute at the start, faster steps on GPUs"
     )
+    repeatable: bool = Field(True, description="on GPUs: only kernels that repeat exactly")
     seed: int = Field(0, ge=0, lt=2**63)
     monitor: MonitorConfig = Field(default_factory=MonitorConfig)
     checkpoint_every: Seconds = Field(120.0, description="seconds between checkpoints")

@@ -11,11 +11,15 @@ import torch
 
 
 @contextlib.contextmanager
-def repeatable() -> Iterator[None]:
+def repeatable(strict: bool = False) -> Iterator[None]:
     """On GPUs, use kernels that give the same numbers in every run, as those of CPUs do.
 
-    torch warns of an operation that has no such kernel, and goes on. What was set before is set
-    again at the end. Without a GPU nothing happens.
+    What was set before is set again at the end. Without a GPU nothing happens.
+
+    Parameters
+    ----------
+    strict : an operation that has no such kernel is an error; else torch warns of it and goes on,
+        and attention is not repeatable either.
 
     >>> with repeatable():
     ...     torch.ones(2).sum().item()
@@ -29,7 +33,7 @@ def repeatable() -> Iterator[None]:
     only_warned = torch.is_deterministic_algorithms_warn_only_enabled()
     memory: Any = torch.utils.deterministic
     filled = memory.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(True, warn_only=not strict)
     memory.fill_uninitialized_memory = False  # costs time, hides nothing here
     try:
         yield

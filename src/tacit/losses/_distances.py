@@ -9,7 +9,7 @@ from __future__ import annotations
 from jaxtyping import Float, Int
 from torch import Tensor, cat
 
-from .tiled import MEMORY_LIMIT, pairwise_logsumexp, pairwise_softmax_mean
+from .tiled import pairwise_logsumexp, pairwise_softmax_mean
 
 
 def squared_distances(
@@ -35,7 +35,7 @@ def expected_squared_distance(
     *,
     self_index: Int[Tensor, " rows"] | None = None,
     detach_weights: bool = False,
-    memory_limit: int = MEMORY_LIMIT,
+    memory_limit: int | None = None,
 ) -> Float[Tensor, " rows"]:
     """Mean of ``c_ij = ||x_i - y_j||^2`` over j, weighted by ``softmax_j(-t c_ij)``.
 
@@ -60,7 +60,7 @@ def logsumexp_squared_distance(
     t: float,
     *,
     self_index: Int[Tensor, " rows"] | None = None,
-    memory_limit: int = MEMORY_LIMIT,
+    memory_limit: int | None = None,
 ) -> Float[Tensor, " rows"]:
     """``log sum_j exp(-t ||x_i - y_j||^2)`` of every row."""
     queries, keys = _lifted(x, y)

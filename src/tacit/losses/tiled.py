@@ -20,7 +20,10 @@ from ._tiled_sums import RowSoftmax, TwoSided, is_bounded, row_sums
 from ._tiles import LIVE, Plan, tiles_for
 
 MEMORY_LIMIT = 64 * 2**20
-"""Default bytes of temporary storage."""
+"""Default bytes of temporary storage on a CPU."""
+
+GPU_MEMORY_LIMIT = 512 * 2**20
+"""The same on a GPU, where small tiles take as long as large ones."""
 
 # On a CPU, the plain form is slower beyond this size: it streams every matrix through memory.
 _CPU_DENSE = 4 * 2**20
@@ -69,19 +72,21 @@ def _plan(
     keys: Tensor,
     scale: float,
     mask: Mask,
-    memory_limit: int,
+    memory_limit: int | None,
     symmetric: bool = False,
 ) -> Plan | None:
     """The tiles, or ``None`` where the plain form fits the memory and is as fast."""
     rows, cols, itemsize = len(queries), len(keys), queries.element_size()
     on_cpu = queries.device.type == "cpu"
+    if memory_limit is None:
+        memory_limit = MEMORY_LIMIT if on_cpu else GPU_MEMORY_LIMIT
     if rows * cols * itemsize * LIVE <= (min(memory_limit, _CPU_DENSE) if on_cpu else memory_limit):
         return None
     return tiles_for(queries, keys, scale, mask, memory_limit, symmetric)
 
 
 def _row_logsumexp(
-    queries: Tensor, keys: Tensor, scale: float, mask: Mask, memory_limit: int
+    queries: Tensor, keys: Tensor, scale: float, mask: Mask, memory_limit: int | None
 ) -> Tensor:
     same = queries is keys and mask.is_symmetric()
     plan = _plan(queries, keys, scale, mask, memory_limit, same)
@@ -115,7 +120,7 @@ def pairwise_logsumexp(
     match: Literal["exclude", "only"] = "exclude",
     self_index: Int[Tensor, " rows"] | None = None,
     key_padding_mask: Bool[Tensor, " cols"] | None = None,
-    memory_limit: int = MEMORY_LIMIT,
+    memory_limit: int | None = None,
 ) -> Float[Tensor, " rows"]:
     r"""Log-sum-exp of scaled inner products of every query with the keys, in linear memory.
 
@@ -140,8 +145,9 @@ def pairwise_logsumexp(
     key_padding_mask
         True for columns that are left out of every row: keys that only fill up a batch.
     memory_limit
-        Upper bound in bytes of the temporary storage; sets the size of the tiles. Small problems
-        that fit are computed in the plain form, which is then as fast.
+        Upper bound in bytes of the temporary storage (None: 64 MiB, on a GPU 512 MiB); sets the
+        size of the tiles. Small problems that fit are computed in the plain form, which is then as
+        fast.
 
     Returns
     -------
@@ -176,7 +182,7 @@ def pairwise_logsumexp_both(
     row_ids: Int[Tensor, " rows"] | None = None,
     col_ids: Int[Tensor, " cols"] | None = None,
     match: Literal["exclude", "only"] = "exclude",
-    memory_limit: int = MEMORY_LIMIT,
+    memory_limit: int | None = None,
 ) -> tuple[Float[Tensor, " rows"], Float[Tensor, " cols"]]:
     r"""Log-sum-exp of every row and of every column of one matrix of scaled inner products.
 
@@ -221,7 +227,7 @@ def pairwise_softmax_mean(
     self_index: Int[Tensor, " rows"] | None = None,
     key_padding_mask: Bool[Tensor, " cols"] | None = None,
     detach_weights: bool = False,
-    memory_limit: int = MEMORY_LIMIT,
+    memory_limit: int | None = None,
 ) -> Float[Tensor, " rows"]:
     r"""Mean similarity of every query under its own softmax over the keys, in linear memory.
 
@@ -268,7 +274,7 @@ def softmax_key_mean(
     keys: Float[Tensor, "cols dim"],
     scale: float = 1.0,
     *,
-    memory_limit: int = MEMORY_LIMIT,
+    memory_limit: int | None = None,
 ) -> tuple[Float[Tensor, "rows dim"], Float[Tensor, " rows"]]:
     r"""Mean of the keys under every query's softmax, and the log-sum-exp; both without gradient.
 

@@ -28,21 +28,24 @@ def explain(error: BaseException, recipe: Recipe, folder: RunFolder) -> TacitErr
             "and raise --accumulate (micro-batches a step); a smaller --image-size or --encoder "
             f"also helps. ({text.splitlines()[0] if text else type(error).__name__})"
         )
+    if "does not have a deterministic implementation" in text:
+        return TacitError(
+            f"{text.split(' does not have')[0]} has no kernel on GPUs that repeats exactly. Train "
+            "with --set repeatable=false (two runs then differ a little), or without this "
+            "operation in the network."
+        )
     if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
         return TacitError(
             f"The networks could not be compiled: {text.splitlines()[0]}. Train without "
             "`compile`; on a CPU it needs a C++ compiler."
         )
     if lost := lost_process(error):
-        advice = (
-            f" What is saved is kept; continue with `tacit pretrain --resume {folder.path}`."
-            if folder.recipe_path.is_file()
-            else ""
-        )
-        return TacitError(f"{lost}{advice}")
+        kept = f" What is saved is kept; continue with `tacit pretrain --resume {folder.path}`."
+        return TacitError(f"{lost}{kept if folder.worth_keeping else ''}")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        kept = f"What is saved is kept; then `tacit pretrain --resume {folder.path}` continues it."
         return TacitError(
-            f"Cannot write to '{folder.path}': {error.strerror}. What is saved is kept; free some "
-            f"disk space, then `tacit pretrain --resume {folder.path}`."
+            f"Cannot write to '{folder.path}': {error.strerror}. Free some disk space. "
+            f"{kept if folder.worth_keeping else 'Then start it again.'}"
         )
     return None

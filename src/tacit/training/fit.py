@@ -7,6 +7,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import lightning as L
@@ -114,7 +115,10 @@ def fit(
         if first:
             folder.lock()
             folder.sweep()
-        with guarded(lambda state, reason: folder.set_status(state, error=reason)), repeatable():
+        with (
+            guarded(lambda state, reason: folder.set_status(state, error=reason)),
+            _repeatable(recipe),
+        ):
             return _fit(recipe, folder, method, source, encoder, resume, progress, watch)
     except BaseException as error:
         error = interruption(error)
@@ -129,6 +133,13 @@ def fit(
         raise explained from error
     finally:
         folder.unlock()
+
+
+def _repeatable(recipe: Recipe) -> AbstractContextManager[None]:
+    """Kernels that repeat; sums over the neighbours in a graph have none on GPUs."""
+    if not recipe.repeatable:
+        return contextlib.nullcontext()
+    return repeatable(strict=recipe.modality in ("image", "series"))
 
 
 def _fit(

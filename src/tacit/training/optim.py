@@ -61,38 +61,44 @@ class LARS(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._update(p, group)
+            params = [p for p in group["params"] if p.grad is not None]
+            if params:
+                self._update(params, group)
         return loss
 
-    def _update(self, p: Tensor, group: dict[str, Any]) -> None:
-        wd = group["weight_decay"]
-        grad = p.grad.add(p, alpha=wd) if wd else p.grad.clone()  # type: ignore[union-attr]
+    def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        # All parameters in one call an operation: on a GPU, single calls cost more than their work.
+        raw: list[Tensor] = [p.grad for p in params]  # type: ignore[misc]
+        grads = list(torch._foreach_add(raw, params, alpha=group["weight_decay"]))
         if group["matrix"]:
-            grad.mul_(self._ratio(p, grad, group))
-        state = self.state[p]
+            torch._foreach_mul_(grads, self._ratios(params, raw, grads, group))
         if group["momentum"]:
-            if "momentum_buffer" not in state:
-                state["momentum_buffer"] = torch.zeros_like(p)
-            velocity = state["momentum_buffer"].mul_(group["momentum"]).add_(grad)
-            grad = grad.add(velocity, alpha=group["momentum"]) if group["nesterov"] else velocity
-        p.add_(grad, alpha=-group["lr"])
+            for p in params:
+                if "momentum_buffer" not in self.state[p]:
+                    self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+            velocities = [self.state[p]["momentum_buffer"] for p in params]
+            torch._foreach_mul_(velocities, group["momentum"])
+            torch._foreach_add_(velocities, grads)
+            if group["nesterov"]:
+                torch._foreach_add_(grads, velocities, alpha=group["momentum"])
+            else:
+                grads = velocities
+        torch._foreach_add_(params, grads, alpha=-group["lr"])
 
     @staticmethod
-    def _ratio(p: Tensor, decayed: Tensor, group: dict[str, Any]) -> Tensor:
-        p_norm = p.norm()
+    def _ratios(
+        params: list[Tensor], raw: list[Tensor], decayed: list[Tensor], group: dict[str, Any]
+    ) -> list[Tensor]:
+        p_norm = torch.stack(torch._foreach_norm(params))
+        g_norm = torch.stack(torch._foreach_norm(raw if group["clip"] else decayed))
         if group["clip"]:
-            g_norm = p.grad.norm()  # type: ignore[union-attr]
             ratio = group["trust"] * p_norm / (g_norm + group["weight_decay"] * p_norm + 1e-8)
-            usable = (p_norm > 0) & (g_norm > 0)
             # at lr = 0 (first warm-up step) nothing moves, whatever the ratio
             ratio = (ratio / max(group["lr"], 1e-12)).clamp(max=1.0)
         else:
-            g_norm = decayed.norm()
-            usable = (p_norm > 0) & (g_norm > 0)
             ratio = group["trust"] * p_norm / g_norm.clamp_min(1e-38)
-        return torch.where(usable, ratio, torch.ones_like(ratio))
+        usable = (p_norm > 0) & (g_norm > 0)
+        return list(torch.where(usable, ratio, torch.ones_like(ratio)))
 
 
 def parameter_groups(
