@@ -339,6 +339,8 @@ def test_the_times_of_a_table_and_its_rate(tmp_path: Path) -> None:
     ("text", "fragment", "message"),
     [
         (recorded(lambda i: i), "", "a row is not a series: write layout=recording"),
+        ("a\n1\n2\n", "", "a row has 1 values, .* times, write layout=recording"),
+        ("a,b,c\n1,2,3\n", "window=4", "a row has 3 values, but a series at least 4"),
         ("id,time,x\na,0,1\na,1,2\nb,0,1\nb,2,3\n", "", "different sampling rates"),
         ("a,b\n", "", "no rows"),
         ("a,b\n1,x\n", "", "column 'b' holds string, not numbers"),

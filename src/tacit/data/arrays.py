@@ -121,7 +121,7 @@ def _as_uint8(images: np.ndarray, name: str) -> np.ndarray:
         if part.min() < -TOLERANCE or part.max() > 1 + TOLERANCE:
             raise DataError(
                 f"{name}: float images must be in 0..1, found {part.min():.4g}..{part.max():.4g}. "
-                "Divide by 255 or convert to uint8."
+                "Divide by 255 or convert to uint8; time series are a SeriesSource(name, values)."
             )
         result[start : start + 1024] = np.rint(part.clip(0, 1) * 255)
     return result

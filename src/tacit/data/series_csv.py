@@ -11,7 +11,7 @@ import pyarrow.csv as pacsv
 
 from tacit.data.series import SeriesSource
 from tacit.data.series_assemble import Recording, assemble
-from tacit.data.series_options import split_spec
+from tacit.data.series_options import samples, split_spec
 from tacit.data.spec import OpenOptions
 from tacit.data.table_text import open_table_text
 from tacit.errors import DataError, did_you_mean
@@ -41,7 +41,7 @@ class Columns(NamedTuple):
 def open_csv(argument: str | None, options: OpenOptions) -> SeriesSource:
     """Open ``csv:FILE[#option=value,...]``.
 
-    - ``layout=wide``: a row is a series of one channel, its columns are the times in their order.
+    - ``layout=wide``: a row is a series of one channel, its columns the times in their order.
     - ``layout=long``: a row is a time of a series; ``id=COLUMN`` tells which. Every other numeric
       column is a channel; or, with ``channel=COLUMN,value=COLUMN``, a row is one value of one
       channel.
@@ -86,10 +86,14 @@ def open_csv(argument: str | None, options: OpenOptions) -> SeriesSource:
     groups = _codes(table, columns.group)[0] if columns.group else None
     if layout == "wide":
         times = [c for c in table.column_names if c not in columns]
-        if len(times) == 1:
+        least = 2  # or the window, at this rate
+        if common.window is not None and common.resample is None and common.unequal != "pad":
+            least = samples(common.window, common.rate, name, "window")
+        if len(times) < least:
             raise DataError(
-                f"{name} has one column of values, '{times[0]}', so a row is no series: write "
-                "layout=recording with window= for one recording, or id=COLUMN for several."
+                f"{name}: a row has {len(times)} values, but a series at least {least}. If rows "
+                "are times, write layout=recording with window= for one recording, or id=COLUMN for "
+                "several; else use a shorter window, or unequal=pad."
             )
         wide = _values(table, times, name)
         recordings = [Recording(row[None], f"{name}, row {i + 1}") for i, row in enumerate(wide)]
