@@ -313,6 +313,8 @@ def test_correction_bad_input() -> None:
         prototype_label_correction(h, y, torch.arange(3), 0)
     with pytest.raises(DataError, match="h must be"):
         prototype_label_correction(h, y[:-1], torch.arange(3))
+    with pytest.raises(DataError, match=rf"sampled names nodes 0\.\.{len(h)}, but the nodes are"):
+        prototype_label_correction(h, y, torch.tensor([0, len(h)]))
 
 
 def test_corrected_label_adds_the_corrected_context() -> None:

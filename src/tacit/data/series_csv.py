@@ -92,8 +92,8 @@ def open_csv(argument: str | None, options: OpenOptions) -> SeriesSource:
         if len(times) < least:
             raise DataError(
                 f"{name}: a row has {len(times)} values, but a series at least {least}. If rows "
-                "are times, write layout=recording with window= for one recording, or id=COLUMN for "
-                "several; else use a shorter window, or unequal=pad."
+                "are times, write layout=recording with window= for one recording, or id=COLUMN "
+                "for several; else use a shorter window, or unequal=pad."
             )
         wide = _values(table, times, name)
         recordings = [Recording(row[None], f"{name}, row {i + 1}") for i, row in enumerate(wide)]

@@ -52,7 +52,8 @@ def prototype_label_correction(
 
     Raises
     ------
-    DataError : shapes that do not agree. ConfigError : no prototypes, no candidates.
+    DataError : shapes that do not agree, a node that does not exist.
+    ConfigError : no prototypes, no candidates.
 
     References
     ----------
@@ -73,11 +74,17 @@ def prototype_label_correction(
         raise DataError(
             f"h must be (N, d) and pred (N,), not {tuple(h.shape)} and {tuple(pred.shape)}."
         )
+    sampled = torch.as_tensor(sampled)
+    if sampled.numel() and not 0 <= int(sampled.min()) <= int(sampled.max()) < len(h):
+        raise DataError(
+            f"sampled names nodes {int(sampled.min())}..{int(sampled.max())}, but the nodes are "
+            f"0..{len(h) - 1}."
+        )
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     pred = pred.cpu()
     precise = h.detach() if h.dtype == torch.float64 else h.detach().float()
     unit = F.normalize(precise, dim=1)
-    rows = unit[torch.as_tensor(sampled).to(h.device)]
+    rows = unit[sampled.to(h.device)]
     count = int(pred.max()) + 1 if num_classes is None else num_classes
     scores = rows.new_full((len(rows), count), -torch.inf)
     for c in range(count):
