@@ -79,9 +79,10 @@ def pretrain(
         folder = agree(recipe, lambda: RunFolder.create(out, recipe.method, name))
         try:
             fit(recipe, folder, cls, source, encoder=module, progress=progress)
-        finally:
+        except BaseException as error:
             if rank() == 0:
-                folder.remove_if_empty()
+                folder.remove_if_empty(failed=isinstance(error, Exception))
+            raise
     return Run(folder.path, encoder=module)
 
 

@@ -183,6 +183,7 @@ def test_where_one_process_ends_none_waits(
     (home / "ends.py").write_text(ENDS)
     run, command = home / f"{how}{process}", [sys.executable, "ends.py", "pretrain"]
     command += ["byol", "digits", *SMALL, *FREE, "--devices", "2", "-o", str(run)]
+    command += ["--set", "checkpoint_every=0.000001"]  # there is something to keep
     # Waits for all of them: each has the pipe open.
     text = finish(start(command, home, HOW=how, PROCESS=process), code)
     if code > 0:  # the first process was there to say it

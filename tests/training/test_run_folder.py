@@ -1,10 +1,14 @@
 """What the run folder says of where it was trained."""
 
+import fcntl
 import json
 
 import pytest
 
+import tacit
 from tacit.errors import TacitError
+from tacit.methods.contrastive.simclr import SimCLR
+from tacit.training import folder as module
 from tacit.training.folder import RunFolder
 
 COMMIT = "0123456789abcdef" * 2 + "01234567"
@@ -43,6 +47,19 @@ def test_what_was_skipped_is_names_and_reasons(skipped, tmp_path):
         folder.status()
 
 
+def test_a_look_at_a_folder_does_not_stop_a_run(tmp_path, monkeypatch):
+    """`tacit runs` may hold the lock for a moment, at which a run begins."""
+    folder, looks = RunFolder(tmp_path), []
+    with open(tmp_path / ".lock", "a+") as look:
+        fcntl.flock(look, fcntl.LOCK_SH)
+        assert not folder.is_locked()
+        monkeypatch.setattr(module.time, "sleep", lambda _: (looks.append(1), look.close()))
+        folder.lock()
+    assert looks == [1]
+    assert folder.locked
+    folder.unlock()
+
+
 def test_two_runs_on_one_folder(tmp_path):
     first, second = RunFolder(tmp_path), RunFolder(tmp_path)
     first.lock()
@@ -54,3 +71,32 @@ def test_two_runs_on_one_folder(tmp_path):
     second.lock()
     second.unlock()
     assert not first.is_locked()
+
+
+@pytest.mark.parametrize(("every", "fails_at", "kept"), [(100, 1, False), (1, 2, True)])
+def test_a_run_that_fails_with_nothing_to_show_leaves_nothing(
+    every, fails_at, kept, tmp_path, monkeypatch
+):
+    real, calls = SimCLR.training_loss, []
+
+    def fails(self, batch):
+        calls.append(batch)
+        if len(calls) == fails_at:
+            raise MemoryError
+        return real(self, batch)
+
+    monkeypatch.setattr(SimCLR, "training_loss", fails)
+    options = {"batch_size": 16, "image_size": 16, "steps": 3, "monitor_every": every}
+    options |= {"monitor": {"samples": 32}, "progress": False}
+    with pytest.raises(TacitError, match="Out of memory"):
+        tacit.pretrain("simclr", "digits", out=tmp_path / "run", **options)
+    assert (tmp_path / "run").exists() == kept
+    if kept:
+        assert tacit.load(tmp_path / "run").status["state"] == "failed"
+        return
+    calls.clear()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    with pytest.raises(TacitError, match="Out of memory"):
+        tacit.pretrain("simclr", "digits", out=tmp_path / "run", **options)
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"

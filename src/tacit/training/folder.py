@@ -7,19 +7,19 @@ import fcntl
 import hashlib
 import json
 import os
-import platform
 import re
+import shutil
 import tempfile
 import time
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
 from tacit.data.spec import short_name
 from tacit.errors import TacitError
 from tacit.recipe import Recipe
-from tacit.untrusted import read_json, read_text
+from tacit.training.machine import about_machine
+from tacit.untrusted import read_json
 
 TEMPORARY = (  # half-written files of `write_atomic`, the checkpoints, the encoder and the metrics
     *(f".{name}.*" for name in ("recipe.yaml", "status.json", "environment.json", "encoder")),
@@ -30,7 +30,11 @@ STATUS: dict[str, tuple[type, ...]] = {  # what a status may hold under these na
     **dict.fromkeys(("state", "health", "health_message", "error", "recipe"), (str,)),
     "skipped": (list,),  # of pairs of texts
 }
-PACKAGES = ("tacit", "torch", "lightning", "numpy", "scikit-learn", "pydantic")
+MADE = (
+    "checkpoints/*.ckpt",
+    "metrics.csv",
+    "encoder.safetensors",
+)  # by training
 
 
 def write_atomic(path: Path, text: str) -> None:
@@ -69,6 +73,7 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._lock: IO[str] | None = None
+        self._own = False  # all that is in it is the run's
 
     @classmethod
     def create(cls, path: str | Path | None, method: str, data: str) -> RunFolder:
@@ -91,9 +96,11 @@ class RunFolder:
                     f"{path}` or choose another --out."
                 )
             path.mkdir(parents=True, exist_ok=True)
+            run = cls(path)
+            run._own = next(path.iterdir(), None) is None
         except OSError as error:
             raise TacitError(f"Cannot create the run folder '{path}': {error.strerror}.") from error
-        return cls(path)
+        return run
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
@@ -110,13 +117,24 @@ class RunFolder:
             )
         return run
 
-    def remove_if_empty(self) -> None:
-        """Leave nothing of a run that never began: no recipe, no folder."""
-        if not self.recipe_path.is_file() and not self.is_locked():
-            with contextlib.suppress(OSError):  # the user's own files stay; nothing was writable
-                for name in ("status.json", ".lock"):
-                    (self.path / name).unlink(missing_ok=True)
-                self.path.rmdir()
+    @property
+    def worth_keeping(self) -> bool:
+        """Whether training has made anything: a checkpoint, a row of metrics, an encoder."""
+        return any(next(self.path.glob(pattern), None) for pattern in MADE)
+
+    def remove_if_empty(self, failed: bool = False) -> None:
+        """Leave nothing of a run that never began, or that failed with nothing worth keeping."""
+        begun = self.recipe_path.is_file()
+        useless = failed and self._own and not self.worth_keeping
+        if self.is_locked() or (begun and not useless):
+            return
+        with contextlib.suppress(OSError):  # the user's own files stay; nothing was writable
+            if begun:
+                shutil.rmtree(self.path)
+                return
+            for name in ("status.json", ".lock"):
+                (self.path / name).unlink(missing_ok=True)
+            self.path.rmdir()
 
     recipe_path = property(lambda self: self.path / "recipe.yaml")
     metrics_path = property(lambda self: self.path / "metrics.csv")
@@ -204,8 +222,8 @@ class RunFolder:
     def is_locked(self) -> bool:
         """Whether a process is writing to this folder now."""
         try:
-            with open(self.path / ".lock", "a") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with open(self.path / ".lock", "a+") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
         except OSError:
@@ -219,16 +237,19 @@ class RunFolder:
         ------
         TacitError : another process holds it.
         """
-        self._lock = open(self.path / ".lock", "a")  # noqa: SIM115 - held beyond this call
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            self._lock = None
-            raise TacitError(
-                f"Another process is training in '{self.path}'. Wait for it, stop it, or choose "
-                "another --out."
-            ) from None
+        lock = open(self.path / ".lock", "a+")  # noqa: SIM115 - held beyond this call
+        while self._lock is None:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._lock = lock
+            except BlockingIOError:
+                if self.is_locked():
+                    lock.close()
+                    raise TacitError(
+                        f"Another process is training in '{self.path}'. Wait for it, stop it, or "
+                        "choose another --out."
+                    ) from None
+                time.sleep(0.01)  # somebody only has a look at it
 
     def sweep(self) -> None:
         """Remove what a killed process was writing; only for who holds the lock."""
@@ -244,25 +265,8 @@ class RunFolder:
 
     def write_environment(self, seed: int) -> None:
         """`environment.json`: what is needed to repeat the run elsewhere."""
-        import torch
-
-        versions = {}
-        for package in PACKAGES:
-            try:
-                versions[package] = version(package)
-            except PackageNotFoundError:
-                versions[package] = "not installed"
-        environment = {
-            "versions": {"python": platform.python_version(), **versions},
-            "platform": platform.platform(),
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-            "seed": seed,
-            "commit": _commit(),
-        }
-        write_atomic(self.path / "environment.json", json.dumps(environment, indent=2) + "\n")
+        about = json.dumps(about_machine(seed), indent=2)
+        write_atomic(self.path / "environment.json", about + "\n")
 
 
 def _are_pairs(value: Any) -> bool:
@@ -271,28 +275,3 @@ def _are_pairs(value: Any) -> bool:
         isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair)
         for pair in value
     )
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor()
-
-
-def _commit() -> str | None:
-    """The commit of the user's working folder, read without running git."""
-    for folder in (Path.cwd(), *Path.cwd().parents):
-        git = folder / ".git"
-        if (git / "HEAD").is_file():
-            with contextlib.suppress(TacitError):
-                text = read_text(git / "HEAD").strip()
-                if text.startswith("ref: "):
-                    text = read_text(git / text.removeprefix("ref: ")).strip()
-                # Whatever else a reference leads to is not for a file that people share.
-                return text if re.fullmatch("[0-9a-f]{40,64}", text) else None
-            return None
-    return None
