@@ -52,6 +52,13 @@ def test_the_given_layers_and_the_global_generator_stay() -> None:
     assert fine_tune_fc(net, ts, labels, epochs=2, seed=1, **FAST).losses != again.losses
 
 
+@pytest.mark.parametrize("steps", range(1, 9))
+def test_any_number_of_steps(steps: int) -> None:  # five divided by zero in the schedule
+    ts, labels = recordings(2)
+    options = {**FAST, "batch_size": 2}
+    assert len(fine_tune_fc(encoder(), ts, labels, epochs=steps, **options).losses) == steps
+
+
 def test_the_head_alone() -> None:
     ts, labels = recordings()
     net = encoder()

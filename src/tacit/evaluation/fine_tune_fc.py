@@ -112,13 +112,13 @@ def fine_tune_fc(
         network = copy.deepcopy(encoder).requires_grad_(train == "all")
         model = DynamicFCClassifier(network, readout, classes, dropout=dropout)
         tuned = FineTuned(model.to(ts), window, stride, keep_percent, [])
-        steps = -(-len(ts) // batch_size) * epochs
+        steps = max(-(-len(ts) // batch_size) * epochs, 2)
         optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr,
-            total_steps=max(steps, 2),
-            pct_start=0.2,
+            total_steps=steps,
+            pct_start=max(0.2, 1.5 / steps),  # a rise of no step would be a division by zero
             div_factor=max_lr / lr,
             final_div_factor=1000,
         )
