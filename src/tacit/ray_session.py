@@ -26,6 +26,7 @@ SETTINGS = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # what its daemons would print about a worker that died
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else `uv run` sends the whole working folder around
+    "RAY_worker_niceness": "0",  # as this process: nicer ones hardly run on a busy machine
     # Patience: on a busy machine a process is slow, not dead.
     "RAY_worker_register_timeout_seconds": "600",
     "RAY_gcs_server_port_wait_time_s": "300",

@@ -21,7 +21,7 @@ RAY = ["--engine", "ray", "--workers", "2"]
 N, PARTS = 960, 20
 SIZES = {"batch_size": 16, "shard": 48, "progress": False}
 OPTIONS = ["--batch-size", "16", "--shard", "48"]
-WAIT = 600  # seconds, for what hangs
+WAIT = 1200  # seconds, for what hangs
 
 # The command, in which a worker kills itself at its first look at samples 480.. or the command
 # itself before it writes its sixth part: at that moment, however fast the machine.
