@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from tacit.encoders.series.scan import parallel_scan, sequential_scan
-from tacit.evaluation import criteria
+from tacit.evaluation import criteria, evaluate_embeddings, linear_probe
 from tacit.evaluation.criteria import DIRECTIONS
 from tacit.evaluation.knn import cosine_neighbors
+from tacit.evaluation.protocols import USUAL
 from tacit.views import Views, build_views
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
@@ -44,6 +45,21 @@ def test_neighbours(own):
     b = cosine_neighbors(bank.cuda(), None if own else queries.cuda(), 20)
     torch.testing.assert_close(a.similarities, b.similarities, rtol=0, atol=2e-6)
     assert (a.indices == b.indices).float().mean() > 0.999
+
+
+def test_protocols():
+    g = torch.Generator().manual_seed(0)
+    labels = torch.randint(7, (900,), generator=g)
+    x = torch.randn(7, 24, generator=g)[labels] + 2 * torch.randn(900, 24, generator=g)
+    split = (x[:600].numpy(), labels[:600], x[600:].numpy(), labels[600:])
+    on_gpu = evaluate_embeddings(*split, protocols=[*USUAL, "svm"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        on_cpu = evaluate_embeddings(*split, protocols=[*USUAL, "svm"])
+    for name, row in on_cpu.items():
+        assert on_gpu[name] == pytest.approx(row, abs=0.01), name
+    probe = linear_probe(x[:600].cuda(), labels[:600], x[600:].cuda(), labels[600:])
+    assert probe.predict(x[600:].cuda()).tolist() == probe.predict(x[600:].cuda()).tolist()
 
 
 def test_criteria():

@@ -40,7 +40,7 @@ def _fit_lbfgs(
             logp = torch.log_softmax(x @ w.T + b, dim=1)
             loss -= float(logp.gather(1, y[:, None]).sum(dtype=torch.float64)) / n
             error = logp.exp()
-            error[torch.arange(len(y)), y] -= 1
+            error[torch.arange(len(y), device=y.device), y] -= 1
             grad_w += (error.T @ x).double() / n
             grad_b += error.sum(0, dtype=torch.float64) / n
         weight.grad, bias.grad = grad_w, grad_b
@@ -79,7 +79,7 @@ def _fit_sgd(
         for index in torch.randperm(features.n, generator=generator).split(batch_size):
             x, y = features.take(index), target[index]
             error = torch.softmax(x @ weight.T + bias, dim=1)
-            error[torch.arange(len(y)), y] -= 1
+            error[torch.arange(len(y), device=y.device), y] -= 1
             weight.grad, bias.grad = error.T @ x / len(y), error.mean(0)
             optimizer.step()
             scheduler.step()

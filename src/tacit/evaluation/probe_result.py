@@ -34,7 +34,7 @@ class ProbeResult(NamedTuple):
         """Predicted labels of the rows of `x` (n, d)."""
         dtype = self.weights.dtype
         best = [(b @ self.weights.T + self.bias).argmax(1) for _, b in iter_blocks(x, dtype)]
-        return self.classes[torch.cat(best)]
+        return self.classes[torch.cat(best).cpu()]
 
 
 def check_probe(
@@ -72,7 +72,7 @@ def score_probe(
     right, top5 = [], []
     for start, block in iter_blocks(test_x, weights.dtype):
         scores = block.to(weights) @ weights.T + bias
-        ranked = classes[scores.topk(min(5, len(classes)), dim=1).indices]
+        ranked = classes[scores.topk(min(5, len(classes)), dim=1).indices.cpu()]
         match = ranked == truth[start : start + len(block), None]
         right.append(match[:, 0])
         top5.append(match.any(1))

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from tacit.errors import did_you_mean
 
+from .features import CACHE_BYTES
 from .few_shot import few_shot_probe
 from .graph_probes import svm_accuracy
 from .inputs import Labels, OtherLabels, OtherRows, Rows, check_labels, check_matrix
@@ -26,6 +31,16 @@ def check_protocols(names: Sequence[str]) -> None:
                 f"unknown protocol {name!r}.{did_you_mean(name, PROTOCOLS)} "
                 f"Known: {', '.join(PROTOCOLS)}."
             )
+
+
+def _on_gpu(*matrices: Tensor | np.ndarray) -> tuple[Tensor | np.ndarray, ...]:
+    """All of them on the GPU, where there is one with room; else as they are."""
+    if not torch.cuda.is_available():
+        return matrices
+    needed = sum(x.nbytes for x in matrices) + 2 * CACHE_BYTES
+    if needed > torch.cuda.mem_get_info()[0]:
+        return matrices
+    return tuple(torch.as_tensor(x).cuda() for x in matrices)
 
 
 def evaluate_embeddings(
@@ -54,7 +69,8 @@ def evaluate_embeddings(
 
     Returns
     -------
-    dict of protocol to its numbers by name; shares in [0, 1].
+    dict of protocol to its numbers by name; shares in [0, 1]. Computed on the GPU where there is
+    one with room for both matrices.
 
     >>> import torch
     >>> x, y = torch.eye(3).repeat(20, 1), torch.arange(60) % 3
@@ -68,7 +84,8 @@ def evaluate_embeddings(
             "staging reads the epochs of recordings in their order, not single rows: use "
             "staging_probe, or `tacit evaluate --probe staging`."
         )
-    check_matrix(train_x, "train_x")
+    for matrix, name in ((train_x, "train_x"), (test_x, "test_x")):
+        check_matrix(matrix, name)
     n = train_x.shape[0]
     labels = check_labels(train_y, n, "train_y")
     classes = labels.unique()
@@ -78,6 +95,8 @@ def evaluate_embeddings(
             "The protocols need samples of at least two classes."
         )
     results: dict[str, dict[str, float]] = {}
+    given = train_x, test_x
+    train_x, test_x = _on_gpu(*given)
     for name in chosen:
         if name == "knn":
             k = min(20, n)
@@ -98,7 +117,7 @@ def evaluate_embeddings(
             few = few_shot_probe(train_x, train_y, test_x, test_y, shots=shots, seed=seed)
             results[name] = {"mean": few.mean, "std": few.std, "shots": float(shots)}
         elif name == "svm":
-            accuracy = svm_accuracy(train_x, train_y, test_x, test_y)
+            accuracy = svm_accuracy(given[0], train_y, given[1], test_y)
             results[name] = {"accuracy": accuracy}
         else:
             ks = sorted({min(k, n) for k in (1, 5, 10)})
