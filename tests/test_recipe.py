@@ -46,6 +46,7 @@ def test_any_valid_recipe_survives_yaml(values):
         ({"batch_size": 0}, ["batch_size = 0"]),
         ({"optimizer": {"name": "rmsprop"}}, ["optimizer.name", "rmsprop"]),
         ({"schedule": {"warmup": 1.0}}, ["schedule.warmup"]),
+        ({"n_views": 1_000_000}, ["n_views = 1000000", "less than or equal to 256"]),
         ({"max_time": "ten"}, ["max_time", "not a time"]),
     ],
 )

@@ -96,7 +96,9 @@ class Recipe(_Strict):
     encoder_options: dict[str, Any] = Field(default_factory=dict)
     views: str = "simclr"
     views_options: dict[str, Any] = Field(default_factory=dict)
-    n_views: int | None = Field(None, ge=1)
+    n_views: int | None = Field(
+        None, ge=1, le=256, description="views of a sample; 256 at most; null: as the method has"
+    )
     view_scale: float = Field(1.0, gt=0, le=2, description="side of the views / image_size")
     batch_size: int | None = Field(
         256, ge=1, description="samples per optimiser step and process; null: all at once"
