@@ -78,7 +78,8 @@ def training(folder: Path) -> int:
     def train(out: Path) -> object:
         return tacit.pretrain(
             "byol", "digits", out=out, steps=8, batch_size=16, image_size=16, progress=False,
-            checkpoint_every=1e-9, monitor_every=4, monitor={"samples": 32},
+            checkpoint_every=1e-9, monitor_every=4, monitor={"samples": 32}, encoder="small",
+            encoder_options={"widths": [8, 16]}, proj_hidden_dim=32, pred_hidden_dim=32,
         )  # fmt: skip
 
     def again(out: Path) -> object:
