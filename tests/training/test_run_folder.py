@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+from datetime import datetime
 
 import pytest
 
@@ -45,6 +46,23 @@ def test_what_was_skipped_is_names_and_reasons(skipped, tmp_path):
     folder.set_status("finished", skipped=skipped)
     with pytest.raises(TacitError, match=r"damaged .skipped = "):
         folder.status()
+
+
+def test_runs_of_one_second_have_a_folder_each(tmp_path, monkeypatch):
+    class Clock:
+        @staticmethod
+        def now():
+            return datetime(2026, 1, 1)
+
+    monkeypatch.setattr(module, "datetime", Clock)
+    monkeypatch.chdir(tmp_path)
+    names = {RunFolder.create(None, "simclr", "digits").path.name for _ in range(3)}
+    assert names == {f"simclr-digits-20260101-000000{end}" for end in ("", "-2", "-3")}
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    (tmp_path / "other" / "runs").symlink_to("nowhere")
+    with pytest.raises(TacitError, match="Cannot create the run folder 'runs'"):
+        RunFolder.create(None, "simclr", "digits")
 
 
 def test_a_look_at_a_folder_does_not_stop_a_run(tmp_path, monkeypatch):

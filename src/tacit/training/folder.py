@@ -78,16 +78,10 @@ class RunFolder:
     @classmethod
     def create(cls, path: str | Path | None, method: str, data: str) -> RunFolder:
         """A new folder at `path`, or `runs/METHOD-DATA-TIME` below the current folder."""
-        if path is None:
-            stem = re.sub(r"[^\w .+=@,~-]|[\ud800-\udfff]", "_", short_name(data)) or "data"
-            base = Path("runs") / f"{method}-{stem}-{datetime.now():%Y%m%d-%H%M%S}"
-            path, i = base, 2
-            while path.exists():
-                path, i = base.with_name(f"{base.name}-{i}"), i + 1
-        path = Path(path)
-        if str(path) != str(path).encode("utf-8", "replace").decode("utf-8"):
+        if path is not None and str(path) != str(path).encode("utf-8", "replace").decode("utf-8"):
             raise TacitError(f"The run folder '{path}' is not valid text (UTF-8). Rename it.")
         try:
+            path = _default_folder(method, data) if path is None else Path(path)
             if path.exists() and not path.is_dir():
                 raise TacitError(f"'{path}' is a file; a run needs a folder. Choose another --out.")
             if (path / "recipe.yaml").exists():
@@ -99,7 +93,10 @@ class RunFolder:
             run = cls(path)
             run._own = next(path.iterdir(), None) is None
         except OSError as error:
-            raise TacitError(f"Cannot create the run folder '{path}': {error.strerror}.") from error
+            where = path or "runs"
+            raise TacitError(
+                f"Cannot create the run folder '{where}': {error.strerror}."
+            ) from error
         return run
 
     @classmethod
@@ -267,6 +264,21 @@ class RunFolder:
         """`environment.json`: what is needed to repeat the run elsewhere."""
         about = json.dumps(about_machine(seed), indent=2)
         write_atomic(self.path / "environment.json", about + "\n")
+
+
+def _default_folder(method: str, data: str) -> Path:
+    """A new folder `runs/METHOD-DATA-TIME`; runs that begin in one second get one each."""
+    stem = re.sub(r"[^\w .+=@,~-]|[\ud800-\udfff]", "_", short_name(data)) or "data"
+    base = Path("runs") / f"{method}-{stem}-{datetime.now():%Y%m%d-%H%M%S}"
+    path, i = base, 2
+    while True:
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            if not path.is_dir():  # what stands in the way is not a run
+                raise
+            path, i = base.with_name(f"{base.name}-{i}"), i + 1
 
 
 def _are_pairs(value: Any) -> bool:
