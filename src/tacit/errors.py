@@ -10,11 +10,11 @@ class TacitError(Exception):
     """Base of every error that the user can act on; the CLI prints it without a traceback."""
 
 
-class DataError(TacitError):
+class DataError(TacitError, ValueError):
     """The data cannot be used as it is (empty, unreadable, NaN, wrong shape, too few samples)."""
 
 
-class ConfigError(TacitError):
+class ConfigError(TacitError, ValueError):
     """An option, a name or a recipe is wrong."""
 
 

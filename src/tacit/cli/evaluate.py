@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from tacit.errors import DataError
+from tacit.errors import DataError, TacitError
 
 
 def register(app: typer.Typer) -> None:
@@ -54,6 +54,8 @@ def evaluate(
             test_samples=test_samples,
             baselines=baselines,
         )
+    except TacitError:
+        raise
     except ValueError as error:
         raise DataError(f"'{run}' cannot be evaluated: {error}") from error
     table = Table(box=None, header_style="bold", pad_edge=False)

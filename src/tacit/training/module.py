@@ -119,7 +119,7 @@ class TrainingModule(L.LightningModule):
         try:
             losses = self.method.training_loss(Batch(views, raw.rows))
         except ValueError as error:
-            if not _of_tacit(error):
+            if isinstance(error, TacitError) or not _of_tacit(error):
                 raise
             raise TacitError(f"{self.recipe.method}, step {step}: {error}.") from error
         terms = {"loss": losses.total, **losses.parts}
