@@ -25,6 +25,7 @@ EXTRAS = {
     "search": ("faiss",),
     "sweep": ("optuna", "psycopg"),
     "cluster": ("ray",),
+    "fast": ("numba",),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "track": ("wandb", "mlflow"),
 }

@@ -28,7 +28,7 @@ def test_losses_and_their_gradients(name):
     z = z.float() if single else z
     found = []
     for device in ("cpu", "cuda"):
-        x = z.to(device).requires_grad_()
+        x = z.to(device, copy=True).requires_grad_()
         value = EVERY[name](x)
         value.backward()
         found.append((value.detach().cpu(), x.grad.cpu()))
