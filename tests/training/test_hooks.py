@@ -11,6 +11,7 @@ from tacit.data import Source
 from tacit.errors import ConfigError, DataError
 from tacit.methods.base import Losses, Method, Paper
 from tacit.recipe import Recipe
+from tacit.seeds import seed_torch
 
 
 class Hooked(Method):
@@ -96,3 +97,10 @@ def test_the_monitor_looks_as_often_as_its_reservoir_allows(tmp_path):
     )
     held = 179  # a tenth of 1797
     assert run.recipe.monitor.every == 10 * max(1, -(-int(held / (3 * 512) / 0.02) // 10))
+
+
+def test_seed_torch_is_manual_seed() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    seed_torch(5)
+    assert torch.equal(torch.rand(3), expected)

@@ -14,7 +14,7 @@ from tacit import distributed
 from tacit.errors import TacitError
 from tacit.methods.base import Batch, Method, Progress
 from tacit.recipe import Recipe
-from tacit.seeds import seed_of
+from tacit.seeds import seed_of, seed_torch
 from tacit.training.optim import build_optimizer
 from tacit.training.schedule import lr_factor
 from tacit.training.stream import RawBatch
@@ -109,7 +109,7 @@ class TrainingModule(L.LightningModule):
         assert self.generator is not None
         seed = seed_of(self.recipe.seed, raw.micro_step, distributed.rank())
         self.generator.manual_seed(seed)
-        torch.manual_seed(seed)
+        seed_torch(seed)
         with torch.autocast(self.device.type, enabled=False):
             views = self.views(raw.samples, self.generator)
         bad = _not_finite(views)
