@@ -179,10 +179,17 @@ def test_sampled_graphs_are_scored_on_their_samples(x: Tensor, edges: Tensor) ->
     shown[masked] = made.token.detach()
     codes = made._codes(made.encoder(shown, edges), masked, rows)
     torch.testing.assert_close(got, scaled_cosine_error(made.decoder(codes, edges, rows), x[rows]))
-    torch.manual_seed(1)
-    outside = torch.tensor([i for i in range(N) if i not in masked.tolist()])[:1]
-    with pytest.raises(ValueError, match="none of the 1 samples"):
-        made.training_loss(Batch([GraphBatch(x, edges, seeds=outside)]))  # type: ignore[list-item]
+    none = torch.tensor([], dtype=torch.int64)
+    with pytest.raises(ValueError, match="none of the 0 samples"):
+        made.training_loss(Batch([GraphBatch(x, edges, seeds=none)]))  # type: ignore[list-item]
+
+
+def test_a_batch_of_one_node_is_masked_in_every_step(x: Tensor, edges: Tensor) -> None:
+    made, one = model(replace_rate=0.0), torch.tensor([3])
+    for seed in range(20):  # half of the first draws leave it out
+        torch.manual_seed(seed)
+        loss = made.training_loss(Batch([GraphBatch(x, edges, seeds=one)])).total  # type: ignore[list-item]
+        assert torch.isfinite(loss)
 
 
 def test_changed_edges_are_noticed(x: Tensor, edges: Tensor) -> None:

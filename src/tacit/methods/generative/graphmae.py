@@ -20,6 +20,7 @@ from tacit.methods.generative._graphmae_presets import PRESETS, preset
 from tacit.recipe import Recipe
 from tacit.views.graph import MaskedNodes, draw_masked_nodes, drop_edges
 
+DRAWS = 100  # of masks, until one hides a sample
 IN_ORDER = ("mask_rate", "replace_rate", "drop_edge_rate", "loss", "alpha")  # after the width
 
 
@@ -146,20 +147,31 @@ class GraphMAE(Method):
         c = self.config
         x = as_features(x)
         n = x.shape[0]
-        nodes = draw_masked_nodes(n, c.mask_rate, c.replace_rate, device=x.device)
+        nodes, rows = self._draw(n, x.device, seeds if samples_are_nodes else None)
         full = self._adjacency(edge_index, n)
         seen = self._dropped(edge_index, n) if c.drop_edge_rate else full
         states = self.encoder.hidden_states(self._corrupted(x, nodes), seen)  # type: ignore[operator]
         h = torch.cat(states, dim=1) if c.concat_hidden else states[-1]
-        rows = nodes.masked
-        if seeds is not None and samples_are_nodes:
-            rows = rows[torch.isin(rows, seeds)]
-            if not len(rows):
-                raise ValueError(
-                    f"none of the {len(seeds)} samples of this batch was masked; use a larger batch"
-                )
         error = self._error(h, x, seen if c.decode_dropped else full, nodes.masked, rows)
         return as_global_mean(error, len(rows))
+
+    def _draw(
+        self, n: int, device: torch.device, seeds: Tensor | None
+    ) -> tuple[MaskedNodes, Tensor]:
+        """Masked nodes, and those that are scored: of a sampled subgraph only the samples."""
+        for _ in range(DRAWS):  # a second time only where no sample was hidden
+            nodes = draw_masked_nodes(
+                n, self.config.mask_rate, self.config.replace_rate, device=device
+            )
+            rows = nodes.masked
+            if seeds is not None:
+                rows = rows[torch.isin(rows, seeds)]
+            if len(rows):
+                return nodes, rows
+        raise ValueError(
+            f"none of the {0 if seeds is None else len(seeds)} samples of this batch was masked in "
+            f"{DRAWS} draws; use a larger batch or mask_rate"
+        )
 
     def _error(
         self, h: Tensor, x: Features, graph: Adjacency, masked: Tensor, rows: Tensor
