@@ -67,6 +67,7 @@ def test_times():
     assert parse_time("1h30m") == 5400
     assert parse_time("00:10:00") == 600
     assert parse_time("15") == 15
+    assert parse_time("1e-05") == 1e-5
     with pytest.raises(ValueError, match="not a time"):
         parse_time("10 minutes")
 
@@ -143,3 +144,10 @@ def test_words_in_the_right_place(tmp_path):
 def test_options_of_other_data_are_refused(method, data, kind, name, value):
     with pytest.raises(ConfigError, match=f"'{name}' means nothing for {kind} data"):
         build_recipe(method, data, {name: value}, kind)
+
+
+def test_the_precision_32_may_be_a_number():
+    assert Recipe.from_yaml("precision: 32").precision == "32"
+    assert Recipe.from_yaml("precision: bf16").precision == "bf16"
+    with pytest.raises(ConfigError, match="precision"):
+        Recipe.from_yaml("precision: 16")

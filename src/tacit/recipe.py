@@ -24,7 +24,7 @@ def parse_time(text: Any) -> Any:
     """
     if not isinstance(text, str):
         return text
-    if re.fullmatch(r"\d+(\.\d+)?", text):
+    if re.fullmatch(r"\d+(\.\d+)?(e[+-]?\d+)?", text):
         return float(text)
     if re.fullmatch(r"\d+(:\d{1,2}){1,2}", text):
         seconds = 0.0
@@ -37,6 +37,10 @@ def parse_time(text: Any) -> Any:
     return sum(float(a) * _UNITS[b] for a, b in parts)
 
 
+# In YAML and after --set, 32 is a number.
+Precision = Annotated[
+    Literal["auto", "32", "bf16"], BeforeValidator(lambda v: "32" if v == 32 else v)
+]
 Seconds = Annotated[float, BeforeValidator(parse_time), Field(gt=0)]
 
 
@@ -113,7 +117,7 @@ class Recipe(_Strict):
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
     clip_norm: float | None = Field(None, gt=0)
-    precision: Literal["auto", "32", "bf16"] = "auto"
+    precision: Precision = "auto"
     compile: bool = Field(
         False, description="compile the networks: a minute at the start, faster steps on GPUs"
     )
