@@ -24,7 +24,7 @@ def tacit(*arguments, cwd, code=0, **options):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1200,
         **options,
     )
     assert done.returncode == code, done.stderr[-2000:]
@@ -128,7 +128,7 @@ def signalled(name, *arguments, cwd):
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1200,
     )
 
 

@@ -48,7 +48,7 @@ def start(command: list[str], folder: Path, **more: object) -> subprocess.Popen[
 
 def finish(process: subprocess.Popen[str], code: int = 0) -> str:
     try:
-        text = process.communicate(timeout=600)[0]
+        text = process.communicate(timeout=1200)[0]
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # what hangs would disturb the other tests
@@ -161,9 +161,9 @@ def step(self, raw, index):
 
 if how == "killed":
     TrainingModule.training_step = step
-    launcher.GRACE = 600.0  # the first process notices by itself, and may be slow
+    launcher.GRACE = 10_000  # the first process notices by itself, and may be slow
 else:
-    launcher.GRACE = 1.0
+    launcher.GRACE = 2
 if __name__ == "__main__" and (how != "absent" or own != process):
     main()
 """

@@ -27,8 +27,8 @@ from lightning.pytorch.strategies.launchers.subprocess_script import _Subprocess
 log = logging.getLogger("tacit")
 
 FIRST = "TACIT_FIRST_PROCESS"  # its id, for those that it starts
-GRACE = 10.0  # seconds that the first process has to notice that another one ended
 LOOK = 0.5  # seconds between looks
+GRACE = 20  # looks that the first process has to notice that another one ended
 
 
 Ended: TypeAlias = Callable[[str, str], object]
@@ -96,17 +96,14 @@ class _Guard:
         threading.Thread(target=self._run, daemon=True, name="tacit-guard").start()
 
     def _run(self) -> None:
-        since = None
+        looks = 0  # not seconds: a process that gets no time to run gets none to notice either
         while True:
             time.sleep(LOOK)
             ended = [
                 (i, p.returncode) for i, p in enumerate(self.processes, 1) if p.poll() is not None
             ]
-            if self.ended is None or not ended:
-                since = None
-            elif since is None:
-                since = time.monotonic()
-            elif time.monotonic() - since > GRACE:
+            looks = looks + 1 if ended and self.ended is not None else 0
+            if looks > GRACE:
                 self._end(*ended[0])
 
     def _end(self, process: int, code: int) -> None:
