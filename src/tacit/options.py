@@ -151,7 +151,12 @@ def build_recipe(
 
 def _effective(recipe: Recipe, size: int) -> Recipe:
     """The loss sees `size` samples at once, the encoder `batch_size` of them at a time."""
-    if recipe.batch_size is None or size < recipe.batch_size:
+    if recipe.batch_size is None:
+        raise ConfigError(
+            f"effective_batch {size} needs batch_size beside it: how many samples the encoder "
+            "reads at a time."
+        )
+    if size < recipe.batch_size:
         raise ConfigError(
             f"effective_batch {size} is smaller than the batch of {recipe.batch_size} that the "
             "encoder reads at a time; raise it, or set batch_size alone."

@@ -13,6 +13,9 @@ from tacit.encoders import Encoder, Features, build_encoder
 from tacit.encoders.chunked import ChunkedEncoder
 from tacit.errors import ConfigError
 from tacit.losses import nt_xent_loss
+from tacit.options import build_recipe
+from tacit.registry import METHODS
+from tacit.training.build import build_method
 
 
 class Net(Encoder):
@@ -192,3 +195,20 @@ def test_effective_batch_in_a_run(tmp_path):
     assert "effective_batch 48 is smaller than the batch of" in str(done.exception)
     with pytest.raises(ConfigError, match="effective_batch 48 is smaller than"):
         tacit.pretrain("simclr", "digits", out=tmp_path / "c", batch_size=64, effective_batch=48)
+
+
+@pytest.mark.parametrize(
+    ("method", "encoder"),
+    [("graphmae", "gat"), ("st-mae", "gin"), ("neuronet", "neuronet_t"), ("selftask", "gcn")],
+)
+def test_methods_that_read_inside_their_encoder_say_so(method, encoder):
+    cls = METHODS.get(method)
+    recipe = cls.default_recipe().changed({"encoder": encoder, "forward_batch": 4})
+    spec = {"in_dim": 3, "n_rois": 5, "tr": None, "in_channels": 1, "length": 3000, "rate": 100.0}
+    with pytest.raises(ConfigError, match=f"{method} reads parts .* leave out effective_batch"):
+        build_method(cls, recipe, spec)
+
+
+def test_an_effective_batch_needs_a_batch():
+    with pytest.raises(ConfigError, match="effective_batch 64 needs batch_size beside it"):
+        build_recipe("simclr", "npz:x.npz", {"effective_batch": 64}, "series")

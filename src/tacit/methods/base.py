@@ -73,6 +73,7 @@ class Method(nn.Module):
     modalities: ClassVar[tuple[str, ...]] = ("image", "series")
     uses_labels: ClassVar[bool] = False  # of the training samples, in `prepare`
     n_views: ClassVar[int] = 2
+    in_pieces: ClassVar[bool] = True  # the encoder may read a batch in pieces (gradient caching)
 
     class Config(BaseModel):
         """Options of the method; each field has the paper's default."""

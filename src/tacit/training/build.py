@@ -9,6 +9,7 @@ from torch import nn
 
 from tacit.embedding import fast_weights
 from tacit.encoders.chunked import ChunkedEncoder
+from tacit.errors import ConfigError
 from tacit.methods.base import Method
 from tacit.modalities import modality
 from tacit.recipe import Recipe
@@ -28,6 +29,12 @@ def build_method(
         recipe.encoder if encoder is None else encoder, spec, recipe.encoder_options
     )
     if recipe.forward_batch is not None:
+        if not method.in_pieces:
+            raise ConfigError(
+                f"{recipe.method} reads parts of its encoder, or graphs, which gradient caching "
+                "cannot cut into pieces: leave out effective_batch and forward_batch. What fits "
+                "in memory is set by batch_size."
+            )
         network = ChunkedEncoder(network, recipe.forward_batch)
     built = method(network, resolve_options(method, recipe.options, recipe.method))
     fast_weights(built)

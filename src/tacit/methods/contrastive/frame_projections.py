@@ -48,6 +48,7 @@ class FrameProjections(Method):
     )
     modalities: ClassVar[tuple[str, ...]] = ("series",)
     n_views = 1
+    in_pieces = False
 
     class Config(Method.Config):
         temperature: float = Field(0.15, gt=0, description="tau of the contrast")

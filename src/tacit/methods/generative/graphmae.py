@@ -55,6 +55,7 @@ class GraphMAE(Method):
     )
     modalities: ClassVar[tuple[str, ...]] = ("graph",)
     n_views: ClassVar[int] = 1
+    in_pieces: ClassVar[bool] = False
 
     class Config(Method.Config):
         decoder_kind: Literal["gat", "dotgat", "gcn", "gin", "mlp", "linear"] = Field(

@@ -43,6 +43,7 @@ class GraphMAEMolecules(Method):
     )
     modalities: ClassVar[tuple[str, ...]] = ("graph",)
     n_views: ClassVar[int] = 1
+    in_pieces: ClassVar[bool] = False
 
     class Config(Method.Config):
         mask_rate: float = Field(0.25, gt=0, lt=1, description="share of hidden atoms a molecule")

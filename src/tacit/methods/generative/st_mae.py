@@ -45,6 +45,7 @@ class STMAE(Method):
     )
     modalities: ClassVar[tuple[str, ...]] = ("fmri",)
     n_views: ClassVar[int] = 1
+    in_pieces: ClassVar[bool] = False
 
     class Config(Method.Config):
         """Options of ST-MAE; the defaults are our specification."""

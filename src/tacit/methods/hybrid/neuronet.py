@@ -64,6 +64,7 @@ class NeuroNetMethod(Method):
     )
     modalities = ("series",)
     n_views = 1
+    in_pieces = False
 
     class Config(Method.Config):
         mask_ratio: float = Field(0.8, ge=0, lt=1, description="share of hidden frames")

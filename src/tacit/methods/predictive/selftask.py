@@ -58,6 +58,7 @@ class SelfTask(Method):
     modalities: ClassVar[tuple[str, ...]] = ("graph",)
     uses_labels: ClassVar[bool] = True
     n_views: ClassVar[int] = 1
+    in_pieces: ClassVar[bool] = False
 
     class Config(Method.Config):
         """Options of SelfTask."""
