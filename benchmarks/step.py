@@ -3,11 +3,11 @@
     python -m benchmarks.step [--quick] [--device cuda]
 
 SimCLR, two views a sample. "default" is what a recipe resolves to on this machine (precision and
-memory format); "plain" is float32 (without TF32), contiguous. Both run the loss, its gradient and the optimiser on
-the same views. The peak is that of a square matrix product in the default precision on the same
-thread; a batch that does not fit half of the free memory is halved. On a GPU the default is
-compiled (`compile: true`) and uses kernels that repeat, as the trainer does; images/s without
-compiling are in a column of their own, and the shares are those of the clock.
+memory format); "plain" is float32 (without TF32), contiguous. Both run the loss, its gradient and
+the optimiser on the same views. The peak is that of a square matrix product in the default
+precision on the same thread; a batch that does not fit half of the free memory is halved. On a GPU
+the default is compiled (`compile: true`) and uses kernels that repeat, as the trainer does;
+images/s without compiling are in a column of their own, and the shares are those of the clock.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def results(bench: Any, folder: Path, *arguments: str) -> dict[str, Any]:
         ("step", ("cases", "small 32", "shares", "views"), "step, small 32"),
         ("decode", ("ways", "tacit, warm", "ratio"), None),
         ("startup", ("seconds", "tacit --help"), "tacit --help"),
-        ("series", ("20 | 16", "scan"), None),
+        ("series", ("cases", "20 | 16", "scan"), None),
     ],
 )
 def test_a_suite_prints_a_table_and_keeps_its_numbers(  # type: ignore[no-untyped-def]
