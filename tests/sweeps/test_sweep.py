@@ -237,3 +237,10 @@ def test_a_name_that_is_no_study(untrained):
     optuna.create_study(storage="sqlite:///sweep/study.db", study_name="mine").ask()
     with pytest.raises(ConfigError, match="'mine' is not one of tacit's"):
         untrained(vary={"lr": "0.1:1"}, study="mine")
+
+
+def test_no_combination_is_trained_twice_where_the_trials_cover_all(untrained):
+    result = untrained(vary={"lr": "0.2,0.1", "temperature": "0.1,0.5"}, trials=4)
+    assert len({tuple(row.values.items()) for row in result.trials}) == 4
+    huge = untrained(vary={"seed": "0:1000000000"}, trials=2, study="huge", out="huge")
+    assert len(huge.trials) == 2

@@ -95,7 +95,7 @@ def start(folder, *words, event=None):
 
 
 def finish(process, code=0):
-    out, errors = process.communicate(timeout=600)
+    out, errors = process.communicate(timeout=1200)
     assert process.returncode == code, errors[-3000:]
     return out, errors
 

@@ -41,7 +41,9 @@ def sweep(
     ),
     study: str = typer.Option(None, help="Name of the study (default METHOD-DATA)."),
     out: Path = typer.Option(None, "--out", "-o", help="Folder (default sweeps/STUDY)."),
-    sampler: str = typer.Option("tpe", help="tpe | random | grid"),
+    sampler: str = typer.Option(
+        None, help="tpe | random | grid (default where --trials cover all combinations, else tpe)"
+    ),
     seed: int = typer.Option(0, min=0, help="Of the sampler; of the runs: --set seed=1."),
     prune: bool = typer.Option(True, help="Stop bad and collapsed trials early."),
     heartbeat: int = typer.Option(

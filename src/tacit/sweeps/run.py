@@ -18,7 +18,7 @@ from tacit.sweeps.engines import run_local, run_ray
 from tacit.sweeps.page import settings, text, write_page
 from tacit.sweeps.plan import Objective, Plan
 from tacit.sweeps.result import SweepResult, read_result, write_best
-from tacit.sweeps.space import grid, parse_space, split_specs
+from tacit.sweeps.space import combinations, grid, parse_space, split_specs
 from tacit.sweeps.storage import require_optuna, storage_url
 from tacit.sweeps.study import SharedStudy
 from tacit.sweeps.worker import stoppable, work
@@ -40,7 +40,7 @@ def sweep(
     storage: str | None = None,
     study: str | None = None,
     out: str | Path | None = None,
-    sampler: str = "tpe",
+    sampler: str | None = None,
     sampler_seed: int = 0,
     prune: bool = True,
     heartbeat: int = 15,
@@ -68,7 +68,8 @@ def sweep(
         `out`/study.db. Workers on other machines must reach it, and see `out`.
     study : name of the study, default METHOD-DATA.
     out : folder, default sweeps/STUDY.
-    sampler : "tpe", "random", or "grid" (finite spaces).
+    sampler : "tpe", "random", or "grid" (finite spaces). By default "grid" where there are no more
+        combinations than trials, so that none is trained twice, else "tpe".
     sampler_seed : of the sampler; `seed` is that of the weights, order and views of all trials.
     prune : stop a trial that is below the median of the others at the same point, or whose
         representation collapsed.
@@ -90,7 +91,7 @@ def sweep(
     >>> found.best_run.evaluate("knn")  # doctest: +SKIP
     """
     require_optuna()
-    for what, name, known in (("sampler", sampler, SAMPLERS), ("engine", engine, ENGINES)):
+    for what, name, known in (("sampler", sampler or "tpe", SAMPLERS), ("engine", engine, ENGINES)):
         if name not in known:
             raise ConfigError(
                 f"There is no {what} '{name}'.{did_you_mean(name, known)} "
@@ -107,6 +108,8 @@ def sweep(
     if method is not None and "method" in specs:
         raise ConfigError(f"The method is given ({method}) and varied: leave one out.")
     space = parse_space(specs, _methods(method, data, specs))
+    if sampler is None:
+        sampler = "grid" if combinations(space) <= trials else "tpe"
     name = study or _name(method, data)
     folder = Path(out or Path("sweeps") / name).absolute()
     plan = Plan(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,8 +40,9 @@ class Range:
         """As Optuna samples it."""
         from optuna.distributions import FloatDistribution, IntDistribution
 
-        values = self.grid()
-        high = self.high if values is None else values[-1]
+        stride, high = self._stride, self.high
+        if stride is not None:
+            high = self.low + (int(self.count()) - 1) * stride
         if self.whole:
             step = 1 if self.step is None else int(self.step)
             return IntDistribution(int(self.low), int(high), self.log, step)
@@ -54,13 +56,21 @@ class Range:
         """The values that are checked before anything is trained."""
         return [self.low, self.high]
 
+    @property
+    def _stride(self) -> float | None:
+        return self.step or (1 if self.whole and not self.log else None)
+
+    def count(self) -> float:
+        """How many values there are."""
+        stride = self._stride
+        return math.inf if stride is None else int((self.high - self.low) / stride + 1e-9) + 1
+
     def grid(self) -> list[Any] | None:
         """All values, None where there are infinitely many."""
-        step = self.step or (1 if self.whole and not self.log else None)
-        if step is None:
+        stride = self._stride
+        if stride is None:
             return None
-        count = int((self.high - self.low) / step + 1e-9) + 1
-        values = [self.low + i * step for i in range(count)]
+        values = [self.low + i * stride for i in range(int(self.count()))]
         return [int(value) for value in values] if self.whole else values
 
     def __str__(self) -> str:
@@ -92,6 +102,10 @@ class Choice:
     def corners(self) -> list[Any]:
         """The values that are checked before anything is trained."""
         return list(self.values)
+
+    def count(self) -> int:
+        """How many values there are."""
+        return len(self.values)
 
     def grid(self) -> list[Any]:
         """All values, as Optuna keeps them."""
@@ -227,6 +241,15 @@ def _range(name: str, found: re.Match[str], annotation: Any) -> Range:
     if whole:
         low, high = int(low), int(high)
     return Range(low, high, more == "log", step, whole)
+
+
+def combinations(space: Space) -> float:
+    """How many there are of the values of all fields.
+
+    >>> combinations(parse_space({"batch_size": "64,128", "n_views": "2:3"}))
+    4
+    """
+    return math.prod(dimension.count() for dimension in space.values())
 
 
 def grid(space: Space) -> list[dict[str, Any]]:
