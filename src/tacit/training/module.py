@@ -127,9 +127,9 @@ class TrainingModule(L.LightningModule):
         self.latest = dict(zip(terms, distributed.all_reduce_mean(values), strict=True))
         if not torch.isfinite(self.latest["loss"]):
             raise TacitError(
-                f"The loss is {self.latest['loss'].item()} at step {step}. The last good weights "
-                "are in the checkpoint. What usually helps: a lower --lr, longer warm-up "
-                "(--set schedule.warmup=0.1), --set clip_norm=1, or --precision 32."
+                f"The loss is {self.latest['loss'].item()} at step {step}. What usually helps: a "
+                "lower --lr, longer warm-up (--set schedule.warmup=0.1), --set clip_norm=1, or "
+                "--precision 32."
             )
         return losses.total
 

@@ -77,7 +77,8 @@ def resolve(recipe: Recipe, method: type[Method], source: Source) -> Recipe:
         raise DataError(
             f"'{recipe.data}' has {len(training)} samples to train on ({held} are held out for the "
             f"monitor), fewer than one batch of {recipe.batch_size * world}. Use a smaller "
-            f"--batch-size (at most {len(training) // world}) or more data."
+            f"{'--batch-size' if recipe.forward_batch is None else '--effective-batch'} (at most "
+            f"{len(training) // world}) or more data."
         )
     if recipe.compile and recipe.modality not in COMPILED:
         raise ConfigError(
