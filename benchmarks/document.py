@@ -28,7 +28,8 @@ SUITES = {
         "views",
         "Views",
         ("quick", "device"),
-        "Small views are cut by sums of few rows and one product a batch; from 64 pixels on, a CPU "
+        "Small views are cut by sums of few rows and one product a batch or, with numba "
+        "(`tacit[fast]`), made in one compiled pass each; from 64 pixels on, a CPU "
         "cuts them one after the other with the library's 8-bit kernel, and blurs in blocks of a "
         "band matrix.",
     ),
