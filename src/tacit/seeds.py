@@ -11,13 +11,16 @@ def seed_of(*numbers: int) -> int:
 
 
 def seed_torch(seed: int) -> None:
-    """torch's global generators of the CPU and of this process's GPU.
+    """Seed torch's global generators, as `torch.manual_seed` does.
 
-    What `torch.manual_seed` does for them, without the third of a millisecond that it takes to note
-    where it was called, for kinds of hardware that are not there.
+    Where there is nothing but CPU and NVIDIA GPUs this leaves out the third of a millisecond in
+    which that one notes, for kinds of hardware that are not there, where it was called.
     """
     import torch
 
+    if torch.backends.mps.is_available() or torch.xpu.is_available():
+        torch.manual_seed(seed)
+        return
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_available():
         torch.cuda.manual_seed(seed)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from edf_files import write_edf
 
-from tacit.data import SeriesSource, open_source
+from tacit.data import SeriesSource, edf, open_source
 from tacit.errors import DataError
 
 pytest.importorskip("mne", reason="the extra `series` is not installed")
@@ -138,6 +138,11 @@ def test_a_recording_that_is_cut_off_is_said(
     assert "is cut off: its header counts 95 records" in caplog.text
     with pytest.raises(DataError, match="is cut off"):
         open_source(f"edf:{path}", strict=True)
+
+
+def test_a_header_that_is_filled_up_with_zero_bytes() -> None:
+    assert edf._count(b"95\0\0\0\0\0\0") == edf._count(b"95      ") == 95
+    assert edf._count(b"-1      ") == -1
 
 
 @pytest.mark.parametrize(

@@ -260,6 +260,10 @@ def test_positional_decoder_and_width() -> None:
     )
     with pytest.raises(ValueError, match="differs from the encoder's 4"):
         GraphMAE(encoder, in_dim=5)
+    with pytest.raises(TypeError, match="each option once"):
+        GraphMAE(encoder, "gat", 4, 0.3, mask_rate=0.5)
+    with pytest.raises(TypeError, match="at most mask_rate"):
+        GraphMAE(encoder, "gat", 4, 0.3, 0.1, 0.2, "mse", 2.0, True)
 
 
 def communities(n: int = 120) -> GraphSource:

@@ -30,13 +30,11 @@ def test_networks_are_compiled_in_place(forward_batch):
     assert method.encoder._compiled_call_impl is None or not forward_batch
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [({"strategy": "fsdp", "devices": 2}, "ddp, not with fsdp")],
-)
-def test_what_does_not_go_together(changes, words, tmp_path):
-    with pytest.raises(ConfigError, match=words):
-        tacit.pretrain("simclr", "digits", out=tmp_path / "run", compile=True, steps=1, **changes)
+def test_divided_weights_are_not_compiled(tmp_path):
+    with pytest.raises(ConfigError, match="ddp, not with fsdp"):
+        tacit.pretrain(
+            "simclr", "digits", out=tmp_path / "run", compile=True, steps=1, strategy="fsdp"
+        )
 
 
 def test_graphs_are_not_compiled(tmp_path):
@@ -60,6 +58,19 @@ def test_a_compiler_that_fails_is_said(tmp_path):
     said = explain(error, tacit.Recipe(), RunFolder(tmp_path))
     assert isinstance(said, TacitError)
     assert "could not be compiled: no g++" in str(said)
+    assert "InductorError" in str(explain(type(error)(), tacit.Recipe(), RunFolder(tmp_path)))
+
+
+def test_a_kernel_that_does_not_repeat_is_said(tmp_path):
+    error = RuntimeError(
+        "upsample_bicubic2d_backward_out_cuda does not have a deterministic implementation, but "
+        "you set 'torch.use_deterministic_algorithms(True)'."
+    )
+    said = str(explain(error, tacit.Recipe(), RunFolder(tmp_path)))
+    assert said.startswith(
+        "upsample_bicubic2d_backward_out_cuda has no kernel on GPUs that repeats"
+    )
+    assert "--set repeatable=false" in said
 
 
 @pytest.mark.slow

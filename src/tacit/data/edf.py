@@ -65,8 +65,9 @@ def open_edf(argument: str | None, options: OpenOptions) -> SeriesSource:
     found, skipped = [], []
     for file_path in _files(path):
         try:
-            found.append(_load(mne, file_path, own.get("channels"), VOLT[unit]))
+            one = _load(mne, file_path, own.get("channels"), VOLT[unit])
             _cut_off(file_path, options.strict)
+            found.append(one)
         except DataError:
             raise
         except Exception as error:  # a damaged file: MNE raises nearly anything
@@ -162,17 +163,24 @@ def _cut_off(path: Path, strict: bool) -> None:
     """Say that a file has less than its header counts: MNE reads what there is, without a word."""
     with path.open("rb") as file:
         start = file.read(256)
-        head, records, signals = (int(start[a:b]) for a, b in ((184, 192), (236, 244), (252, 256)))
+        head, records, signals = (
+            _count(start[a:b]) for a, b in ((184, 192), (236, 244), (252, 256))
+        )
         file.seek(256 + 216 * signals)
-        counts = [int(file.read(8)) for _ in range(signals)]
+        counts = [_count(file.read(8)) for _ in range(signals)]
     size = sum(counts) * (3 if path.suffix.lower() == ".bdf" else 2)
-    there = (path.stat().st_size - head) // size
+    there = (path.stat().st_size - head) // max(size, 1)
     if there >= records:  # -1 where a recorder did not write how many
         return
     message = f"{path} is cut off: its header counts {records} records, {there} are there."
     if strict:
         raise DataError(f"{message} Copy it again, or leave --strict (strict=True) out.")
     logger.warning("%s They are used.", message)
+
+
+def _count(field: bytes) -> int:
+    """A number of the header; some recorders fill it up with zero bytes."""
+    return int(field.split(b"\0")[0])
 
 
 def _notes(annotations: Any) -> list[tuple[float, float, str]]:

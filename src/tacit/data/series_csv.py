@@ -12,12 +12,12 @@ import pyarrow.csv as pacsv
 from tacit.data.series import SeriesSource
 from tacit.data.series_assemble import Recording, assemble
 from tacit.data.series_options import samples, split_spec
+from tacit.data.series_times import even_step, one_step, rate_of, read_times
 from tacit.data.spec import OpenOptions
 from tacit.data.table_text import open_table_text
 from tacit.errors import DataError, did_you_mean
 
 OWN = ("layout", "id", "time", "channel", "value", "label", "group")
-TOLERANCE, MICRO = 0.01, 1e6
 LAYOUTS = ("wide", "long", "recording")
 NAMES = {
     "id": ("id", "case", "case_id", "series_id"),
@@ -101,7 +101,7 @@ def open_csv(argument: str | None, options: OpenOptions) -> SeriesSource:
     else:
         recordings, parts, channels, step = _long(table, columns, layout, name)
         dates = bool(columns.time) and pa.types.is_timestamp(table[columns.time].type)
-        rate = _rate(step, dates, common.rate, f"{name}, column '{columns.time}'")
+        rate = rate_of(step, dates, common.rate, f"{name}, column '{columns.time}'")
     for recording, rows in zip(recordings, parts):
         recording.label = _label_of(labels, rows, layout, recording.name)
         recording.group = None if groups is None else _only(groups[rows], "group", recording.name)
@@ -206,7 +206,7 @@ def _long(
         values = _values(table, [columns.value], name)
     else:
         values = _values(table, channels, name)
-    time = _time(table, columns.time, name) if columns.time else np.arange(rows, dtype=float)
+    time = read_times(table, columns.time, name) if columns.time else np.arange(rows, dtype=float)
     order = np.lexsort((time, channel, series))
     starts = np.flatnonzero(np.diff(series[order], prepend=-1))
     recordings, parts, steps = [], [], []
@@ -216,77 +216,13 @@ def _long(
             pieces = np.split(own, np.flatnonzero(np.diff(channel[own])) + 1)
             if len({len(piece) for piece in pieces}) > 1 or len(pieces) < len(channels):
                 raise DataError(f"{what}: its channels have different numbers of values.")
-            steps += _even(time[pieces[0]], columns.time, what)
+            steps += even_step(time[pieces[0]], columns.time, what)
             recordings.append(Recording(np.stack([values[p, 0] for p in pieces]), what))
         else:
-            steps += _even(time[own], columns.time, what)
+            steps += even_step(time[own], columns.time, what)
             recordings.append(Recording(values[own].T, what))
         parts.append(own)
-    return recordings, parts, channels, _one_step(steps, columns.time, name)
-
-
-def _time(table: pa.Table, column: str, name: str) -> np.ndarray:
-    values = table[column]
-    if pa.types.is_timestamp(values.type):
-        values = values.cast(pa.timestamp("us")).cast(pa.int64())
-    elif not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
-        raise DataError(
-            f"{name}: times in column '{column}' must be numbers or dates with times, not "
-            f"{values.type}."
-        )
-    if values.null_count:
-        raise DataError(f"{name}: column '{column}' has rows without a time.")
-    return values.cast(pa.float64(), safe=False).to_numpy().astype(float)
-
-
-def _one_step(steps: list[float], column: str, name: str) -> float | None:
-    """The step of all series; they must have been sampled alike."""
-    if not steps:
-        return None
-    usual = float(np.median(steps))
-    if max(abs(step - usual) for step in steps) > TOLERANCE * usual:
-        raise DataError(
-            f"{name}: the times in '{column}' have steps of {min(steps):g} to {max(steps):g}: its "
-            "series have different sampling rates. Bring them to one rate, or leave out the column."
-        )
-    return usual
-
-
-def _rate(step: float | None, dates: bool, given: float | None, what: str) -> float | None:
-    """Samples a second by dates; numbers of unknown unit must only not contradict what is given."""
-    if step is None:
-        return None
-    if dates:
-        found = MICRO / step  # `_time` counts microseconds
-        return given if given and abs(found - given) <= TOLERANCE * found else found
-    units = (1.0, 1e-3, 1e-6, 1e-9)
-    fits = any(abs(given * step * unit - 1) <= TOLERANCE for unit in units) if given else True
-    if not fits and step != 1:
-        raise DataError(
-            f"{what} has steps of {step:g}, which is {1 / step:g} Hz if they are seconds; that "
-            f"does not fit rate={given:g}, nor as milliseconds. Correct one of them."
-        )
-    return None
-
-
-def _even(time: np.ndarray, column: str, what: str) -> list[float]:
-    """The usual step; gaps, doubles and irregular sampling are refused: methods think in samples.
-
-    Nothing where there is one time only, or no column of times.
-    """
-    steps = np.diff(time)
-    if not column or len(steps) == 0:
-        return []
-    usual = float(np.median(steps))
-    uneven = np.flatnonzero(np.abs(steps - usual) > TOLERANCE * abs(usual))
-    if usual <= 0 or len(uneven):
-        at = time[int(uneven[0])] if len(uneven) else time[0]
-        raise DataError(
-            f"{what}: the times in '{column}' are not evenly spaced (first at {at:g}): a gap, a "
-            "double row or irregular sampling. Bring the series to one rate, with empty cells "
-            "where values are missing."
-        )
-    return [usual]
+    return recordings, parts, channels, one_step(steps, columns.time, name)
 
 
 def _label_of(

@@ -40,7 +40,8 @@ def _on_gpu(*matrices: Tensor | np.ndarray) -> tuple[Tensor | np.ndarray, ...]:
     needed = sum(x.nbytes for x in matrices) + 2 * CACHE_BYTES
     if needed > torch.cuda.mem_get_info()[0]:
         return matrices
-    return tuple(torch.as_tensor(x).cuda() for x in matrices)
+    # A copy of an array: a memory map may not be written to, which torch wants.
+    return tuple((x if isinstance(x, Tensor) else torch.tensor(x)).cuda() for x in matrices)
 
 
 def evaluate_embeddings(

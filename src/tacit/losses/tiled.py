@@ -21,7 +21,6 @@ from ._tiles import LIVE, Plan, tiles_for
 
 MEMORY_LIMIT = 64 * 2**20
 """Default bytes of temporary storage on a CPU."""
-
 GPU_MEMORY_LIMIT = 512 * 2**20
 """The same on a GPU, where small tiles take as long as large ones."""
 

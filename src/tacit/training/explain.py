@@ -36,8 +36,8 @@ def explain(error: BaseException, recipe: Recipe, folder: RunFolder) -> TacitErr
         )
     if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
         return TacitError(
-            f"The networks could not be compiled: {text.splitlines()[0]}. Train without "
-            "`compile`; on a CPU it needs a C++ compiler."
+            f"The networks could not be compiled: {(text or type(error).__name__).splitlines()[0]}."
+            " Train without `compile`; on a CPU it needs a C++ compiler."
         )
     if lost := lost_process(error):
         kept = f" What is saved is kept; continue with `tacit pretrain --resume {folder.path}`."

@@ -30,11 +30,7 @@ STATUS: dict[str, tuple[type, ...]] = {  # what a status may hold under these na
     **dict.fromkeys(("state", "health", "health_message", "error", "recipe"), (str,)),
     "skipped": (list,),  # of pairs of texts
 }
-MADE = (
-    "checkpoints/*.ckpt",
-    "metrics.csv",
-    "encoder.safetensors",
-)  # by training
+MADE = ("checkpoints/*.ckpt", "metrics.csv", "encoder.safetensors")  # by training
 
 
 def write_atomic(path: Path, text: str) -> None:

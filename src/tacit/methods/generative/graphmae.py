@@ -82,7 +82,13 @@ class GraphMAE(Method):
         *in_order: Any,
         **options: Any,
     ) -> None:
-        options = {**dict(zip(IN_ORDER, in_order)), **options}
+        named = dict(zip(IN_ORDER, in_order))
+        if len(in_order) > len(IN_ORDER) or named.keys() & options.keys():
+            raise TypeError(
+                f"GraphMAE takes at most {', '.join(IN_ORDER)} in this order after in_dim, and "
+                "each option once"
+            )
+        options |= named
         if isinstance(config, str):  # GraphMAE(encoder, "gat", in_dim, mask_rate, ...)
             options, config = {"decoder_kind": config, **options}, None
         if not isinstance(encoder, GNNEncoder):
